@@ -1,0 +1,63 @@
+# make test    all that CI runs: installs what is missing, checks, tests, the guest lab
+# make check   the same without the guest lab; before every commit
+# make lab     build the lab's kernel ahead of the tests
+# make lab-fuzz N=50   more drawn topologies in the guest lab
+# make docs    the documentation, in docs/_build/html
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+N ?= 20
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: test check deps lint types layers unit vm lab lab-fuzz docs bench clean
+
+test: deps lint types layers docs
+	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) --cov --cov-report=term
+
+check: $(STAMP) lint types layers docs unit
+
+deps: $(STAMP)
+	tools/install-test-deps
+
+# The base interpreter may be called python3.11 or python3.12 where python3 is older.
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vfiokit needs Python 3.11; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
+	touch $@
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+	$(BIN)/mypy --explicit-package-bases tests/vm benchmarks
+
+layers: $(STAMP)
+	$(BIN)/lint-imports --no-cache
+
+unit: $(STAMP)
+	$(PYTEST) -n 2 -m 'not vm' --cov --cov-report=term
+
+vm: deps
+	$(PYTEST) tests/vm
+
+lab: deps
+	$(BIN)/python -m tests.vm.kernel
+
+lab-fuzz: lab
+	VFIOKIT_LAB=require VFIOKIT_LAB_EXAMPLES=$(N) $(PYTEST) tests/vm/test_groups.py -k drawn
+
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -m sphinx -W -q -b doctest docs docs/_build/doctest
+	$(BIN)/python -m sphinx -W -q -b man docs docs/_build/man
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/scan.py
+
+clean:
+	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

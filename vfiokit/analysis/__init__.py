@@ -1,0 +1,1 @@
+"""From a host to what it means: pure functions over the model."""

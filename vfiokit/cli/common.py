@@ -1,0 +1,69 @@
+"""What the commands share: the root, names, output that fits where it goes, completion."""
+
+import sys
+from collections.abc import Iterable
+
+import click
+
+from vfiokit.model.finding import Finding
+from vfiokit.model.host import Host
+from vfiokit.model.unknown import Unknown
+from vfiokit.render.view import Names, NoNames
+from vfiokit.sysfs.roots import open_source
+from vfiokit.sysfs.scan import Part, scan
+from vfiokit.sysfs.source import Source
+
+__all__ = ["complete_selector", "echo_lines", "find_names", "is_terminal", "open_root", "warn_problems"]
+
+
+def open_root(ctx: click.Context) -> Source:
+    """Open the ``--root`` that stands before the command."""
+    return open_source(ctx.obj or "/")
+
+
+def find_names(source: Source) -> Names:
+    """Return the system's names: of pci.ids, else of udev's hardware database for the live host."""
+    from vfiokit.sysfs.hwdata import system_ids
+
+    names = system_ids()
+    if names is not None:
+        return names
+    if source.name == "/":
+        from vfiokit.udev import HardwareNames
+
+        return HardwareNames.open() or NoNames()
+    return NoNames()
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Write lines to standard output in one go."""
+    text = "\n".join(lines)
+    if text:
+        sys.stdout.write(text + "\n")
+
+
+def is_terminal() -> bool:
+    """Whether a person looks at standard output."""
+    return sys.stdout.isatty()
+
+
+def warn_problems(host: Host) -> None:
+    """Say on standard error what could not be read."""
+    shown = host.problems[:5]
+    for problem in shown:
+        click.echo(f"vfiokit: {problem.path}: {problem.reason}", err=True)
+    if len(host.problems) > len(shown):
+        click.echo(f"vfiokit: and {len(host.problems) - len(shown)} more (see problems in --json)", err=True)
+
+
+def complete_selector(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Complete addresses and groups of the host that ``--root`` names."""
+    root = ctx.find_root().params.get("root") or "/"
+    try:
+        host = scan(open_source(root), Part.LISTING)
+    except Exception:  # noqa: BLE001 - a shell that completes must never see an error
+        return []
+    candidates = [str(device.address) for device in host.devices]
+    candidates += [f"group:{group.id}" for group in host.groups]
+    candidates += [text[5:] for text in candidates if text.startswith("0000:")]
+    return [text for text in candidates if text.startswith(incomplete)]

@@ -1,0 +1,111 @@
+"""The exceptions of vfiokit: each says what was done, to what, why it failed and what to do.
+
+Everything the world can do wrong ends in a :class:`VfiokitError`; the command turns it into one line
+and :attr:`VfiokitError.exit_status`.
+"""
+
+import os
+
+__all__ = [
+    "AmbiguousSelector",
+    "BadCapture",
+    "BadRoot",
+    "BadTable",
+    "CannotTell",
+    "NotFound",
+    "NotSupported",
+    "UsageError",
+    "VfiokitError",
+]
+
+
+class VfiokitError(Exception):
+    """The root of the tree.
+
+    :ivar operation: what was attempted, in the field's words (``"open capture"``).
+    :ivar subject: what it was attempted on (an address, a path, ``"group 14"``).
+    :ivar errno: the kernel's error number where there is one, else ``None``.
+    :ivar hint: what the reader can do about it, or the empty string.
+    """
+
+    exit_status = 1
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        operation: str = "",
+        subject: str = "",
+        errno: int | None = None,
+        hint: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.operation = operation
+        self.subject = subject
+        self.errno = errno
+        self.hint = hint
+
+    @classmethod
+    def from_os(cls, error: OSError, *, operation: str, subject: str, hint: str = "") -> "VfiokitError":
+        """Wrap an :class:`OSError`, keeping its number and its text."""
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return cls(reason, operation=operation, subject=subject, errno=error.errno, hint=hint)
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.operation, self.subject) if part]
+        text = f"{' '.join(parts)}: {self.reason}" if parts else self.reason
+        return f"{text} ({self.hint})" if self.hint else text
+
+
+class UsageError(VfiokitError, ValueError):
+    """An argument that can never be right: a malformed address, an unknown format."""
+
+    exit_status = 2
+
+
+class NotFound(VfiokitError, LookupError):
+    """A selector that matches nothing on this host."""
+
+    exit_status = 2
+
+
+class AmbiguousSelector(VfiokitError, LookupError):
+    """A selector that matches more than one function.
+
+    :ivar candidates: what it could have meant, one full selector each.
+    """
+
+    exit_status = 2
+
+    def __init__(self, reason: str, *, candidates: tuple[str, ...], subject: str = "") -> None:
+        super().__init__(
+            reason, operation="select", subject=subject, hint="one of: " + ", ".join(candidates)
+        )
+        self.candidates = candidates
+
+
+class CannotTell(VfiokitError):
+    """The answer needs data that is missing or may not be read."""
+
+    exit_status = 3
+
+
+class BadRoot(VfiokitError):
+    """A ``--root`` that is no host: not a directory like ``/``, not a capture, not an example."""
+
+    exit_status = 2
+
+
+class BadCapture(BadRoot):
+    """A capture that is truncated, damaged, of a newer format or larger than the limits."""
+
+
+class BadTable(VfiokitError, ValueError):
+    """A firmware table whose bytes do not hold together."""
+
+
+class NotSupported(VfiokitError):
+    """The host has no IOMMU, or its kernel lacks the interface."""
+
+    exit_status = 8

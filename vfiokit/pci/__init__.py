@@ -1,0 +1,1 @@
+"""PCI and PCI Express configuration space: pure functions over bytes."""
