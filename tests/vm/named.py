@@ -157,7 +157,9 @@ SRIOV_IGB = Topology(
         single(
             4,
             "pcie-root-port",
-            Slot(number=0, functions=tuple(Function(device="igb", name=f"dual{n}", vfs=1) for n in range(2))),
+            Slot(
+                number=0, functions=tuple(Function(device="igb", name=f"dual{n}", vfs=1) for n in range(2))
+            ),
         ),
     ),
 )

@@ -57,7 +57,9 @@ def _groups(before: Host, after: Host) -> Iterator[Change]:
             yield Change("group-added" if old is None else "group-removed", subject)
             continue
         if old.devices != new.devices:
-            yield Change("members", subject, *(" ".join(map(str, known(each.devices, ()))) for each in (old, new)))
+            yield Change(
+                "members", subject, *(" ".join(map(str, known(each.devices, ()))) for each in (old, new))
+            )
         if old.type != new.type:
             yield Change("type", subject, old.type, new.type)
         verdicts = viable(before, old), viable(after, new)

@@ -279,15 +279,19 @@ _DISAGREEMENTS: dict[Agreement, tuple[str, Severity, str, tuple[str, ...]]] = {
     Agreement.SMALLER: (
         "group-smaller-than-predicted",
         Severity.WARNING,
-        "the kernel's rules put more functions into this group: an ACS override or a patched kernel shows "
-        "them apart, and nothing in the hardware isolates them",
+        (
+            "the kernel's rules put more functions into this group: an ACS override or a patched kernel shows "
+            "them apart, and nothing in the hardware isolates them"
+        ),
         ("do not give members of the predicted group to different owners", "take pcie_acs_override off"),
     ),
     Agreement.LARGER: (
         "group-larger-than-predicted",
         Severity.INFO,
-        "the kernel put more functions together than its published rules do: ACS was changed after boot, or "
-        "this kernel has stricter rules",
+        (
+            "the kernel put more functions together than its published rules do: ACS was changed after boot, or "
+            "this kernel has stricter rules"
+        ),
         ("reboot, and compare the ACS control registers before anything changes them",),
     ),
     Agreement.DIFFERENT: (

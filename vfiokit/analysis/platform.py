@@ -90,8 +90,10 @@ def _firmware_side(host: Host) -> _Absence:
             "iommu-not-in-vm",
             "this is a virtual machine without a virtual IOMMU",
             (
-                "give it one: -device intel-iommu,intremap=on (QEMU), <iommu model='intel'/> (libvirt), "
-                "or use the host below",
+                (
+                    "give it one: -device intel-iommu,intremap=on (QEMU), <iommu model='intel'/> (libvirt), "
+                    "or use the host below"
+                ),
             ),
             ("proc/cpuinfo: hypervisor", *evidence),
         )

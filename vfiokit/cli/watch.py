@@ -33,7 +33,9 @@ Wait = Callable[[float], bool]
     help="Scan at least so often, in seconds, for what raises no event.",
 )
 @click.pass_context
-def command(ctx: click.Context, as_json: bool, count: int | None, timeout: float | None, interval: float) -> int:
+def command(
+    ctx: click.Context, as_json: bool, count: int | None, timeout: float | None, interval: float
+) -> int:
     """Report changes of groups, drivers and functions as they happen, a line each.
 
     Events of the kernel and of udev are the reason to look; what is printed was read afterwards. Another

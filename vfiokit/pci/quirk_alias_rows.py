@@ -275,15 +275,19 @@ ATTRIBUTE_RULES = (
     ),
     (
         "pcie_flags_reg",
-        "PCI Express Capabilities register; a downstream port right below a port that faces down is taken "
-        "for an upstream port, an upstream port right below an upstream port for a downstream port",
+        (
+            "PCI Express Capabilities register; a downstream port right below a port that faces down is taken "
+            "for an upstream port, an upstream port right below an upstream port for a downstream port"
+        ),
         "The corrected Device/Port Type picks the ACS rule and says whether a bridge hides requester ids",
     ),
     (
         "is_virtfn",
         "SR-IOV",
-        "None directly: a virtual function is an endpoint that is not multifunction, so it never joins "
-        "its slot. Quirks see the physical function's vendor and the VF Device ID",
+        (
+            "None directly: a virtual function is an endpoint that is not multifunction, so it never joins "
+            "its slot. Quirks see the physical function's vendor and the VF Device ID"
+        ),
     ),
     (
         "pci_real_dma_dev",

@@ -8,8 +8,8 @@ from vfiokit.model.group import ReservedRegion
 __all__ = [
     "boolean",
     "hexadecimal",
-    "interrupt_remapping",
     "integer",
+    "interrupt_remapping",
     "line",
     "node",
     "override",
