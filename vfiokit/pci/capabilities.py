@@ -1,9 +1,10 @@
 """The two capability lists of a config space, walked so that no content can hang or crash the walk."""
 
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["CapabilityId", "ExtendedId", "Found", "extended", "standard"]
+__all__ = ["CapabilityId", "ExtendedId", "Found", "Hazard", "extended", "standard"]
 
 Read = Callable[[int, int], bytes]
 """Reads at most ``size`` bytes at ``offset``: ``read(offset, size)``; fewer where they are not readable."""
@@ -14,12 +15,14 @@ _CAPABILITY_POINTER = 0x34
 _CARDBUS_POINTER = 0x14
 _HEADER_END = 0x40
 _EXTENDED_START = 0x100
+_ONES = 0xFFFFFFFF
 
 
 class CapabilityId:
     """Identifiers of standard capabilities (PCI Code and ID Assignment Specification, 2)."""
 
     VPD = 0x03
+    PCI_X = 0x07
     PCI_EXPRESS = 0x10
 
 
@@ -30,6 +33,20 @@ class ExtendedId:
     ACS = 0x000D
 
 
+class Hazard(StrEnum):
+    """What is wrong with a list; but for misalignment it ends there."""
+
+    LOOP = "loop"
+    BROKEN = "broken"
+    POINTER = "pointer"
+    MISALIGNED = "misaligned"
+    UNREADABLE = "unreadable"
+
+
+Report = Callable[[Hazard, int], None]
+"""Takes what is wrong and the offset at which it was met."""
+
+
 class Found(NamedTuple):
     """One capability: its identifier and where it starts, in bytes."""
 
@@ -37,42 +54,80 @@ class Found(NamedTuple):
     offset: int
 
 
-def standard(read: Read, *, cardbus: bool = False) -> Iterator[Found]:
+def _ignore(hazard: Hazard, offset: int) -> None:
+    """Take what is wrong, and forget it."""
+
+
+def standard(
+    read: Read, *, cardbus: bool = False, floor: int = _HEADER_END, report: Report = _ignore
+) -> Iterator[Found]:
     """Yield the standard capabilities in list order (PCI 3.0, 6.7).
 
-    A pointer into the header, one that was seen before, or bytes that cannot be read end the list.
+    A pointer into the header, one that was seen before, the identifier 0xff, or bytes that cannot be read
+    end the list.
+
+    :param cardbus: whether the header is that of a CardBus bridge, whose pointer stands elsewhere.
+    :param floor: the lowest offset that a pointer may have.
+    :param report: is told what ended the list, other than its end.
     """
     status = read(_STATUS, 2)
     if len(status) < 2 or not status[0] & _STATUS_CAP_LIST:
         return
     seen: set[int] = set()
-    offset = _byte(read(_CARDBUS_POINTER if cardbus else _CAPABILITY_POINTER, 1))
-    while (offset := offset & ~3) >= _HEADER_END and offset not in seen:
-        seen.add(offset)
-        head = read(offset, 2)
-        if len(head) < 2 or head[0] == 0xFF:
+    pointer = read(_CARDBUS_POINTER if cardbus else _CAPABILITY_POINTER, 1)
+    following = pointer[0] if pointer else 0
+    while following:
+        offset = following & ~3
+        if offset != following:
+            report(Hazard.MISALIGNED, following)
+        if offset < floor:
+            if offset:
+                report(Hazard.POINTER, offset)
             return
+        head = read(offset, 2)
+        if len(head) < 2:
+            report(Hazard.UNREADABLE, offset)
+            return
+        if offset in seen or head[0] == 0xFF:
+            report(Hazard.LOOP if offset in seen else Hazard.BROKEN, offset)
+            return
+        seen.add(offset)
         yield Found(head[0], offset)
-        offset = head[1]
+        following = head[1]
 
 
-def extended(read: Read) -> Iterator[Found]:
+def extended(read: Read, *, floor: int = _EXTENDED_START, report: Report = _ignore) -> Iterator[Found]:
     """Yield the extended capabilities in list order (PCIe 6.0, 7.6.3).
 
     An all-ones or all-zeros header, a pointer below 0x100, one that was seen before, or bytes that
     cannot be read end the list.
+
+    :param floor: the lowest offset that a pointer may have.
+    :param report: is told what ended the list, other than its end.
     """
     seen: set[int] = set()
     offset = _EXTENDED_START
-    while offset >= _EXTENDED_START and offset not in seen:
-        seen.add(offset)
+    while offset:
+        if offset < floor:
+            report(Hazard.POINTER, offset)
+            return
         data = read(offset, 4)
         head = int.from_bytes(data, "little") if len(data) == 4 else 0
-        if head in (0, 0xFFFFFFFF):
+        if head in (0, _ONES):
+            _report_end(report, seen, offset, data)
             return
+        if offset in seen:
+            report(Hazard.LOOP, offset)
+            return
+        seen.add(offset)
         yield Found(head & 0xFFFF, offset)
+        if head >> 20 & 3:
+            report(Hazard.MISALIGNED, head >> 20)
         offset = head >> 20 & 0xFFC
 
 
-def _byte(data: bytes) -> int:
-    return data[0] if data else 0
+def _report_end(report: Report, seen: set[int], offset: int, data: bytes) -> None:
+    """Say what is wrong with a header that ends the list; at its very start nothing is."""
+    if not seen:
+        return
+    report(Hazard.UNREADABLE if len(data) < 4 else Hazard.BROKEN, offset)
