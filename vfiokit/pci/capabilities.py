@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["CapabilityId", "ExtendedId", "Found", "Hazard", "extended", "standard"]
+__all__ = ["CapabilityId", "ExtendedId", "Found", "Hazard", "extended", "extended_in", "standard", "standard_in"]
 
 Read = Callable[[int, int], bytes]
 """Reads at most ``size`` bytes at ``offset``: ``read(offset, size)``; fewer where they are not readable."""
@@ -15,6 +15,7 @@ _CAPABILITY_POINTER = 0x34
 _CARDBUS_POINTER = 0x14
 _HEADER_END = 0x40
 _EXTENDED_START = 0x100
+_EXTENDED_END = 0x1000
 _ONES = 0xFFFFFFFF
 
 
@@ -43,6 +44,9 @@ class Hazard(StrEnum):
     UNREADABLE = "unreadable"
 
 
+Data = bytes | bytearray
+Ensure = Callable[[int, int], bool]
+"""Makes *size* bytes at *offset* available; false if they cannot all be read."""
 Report = Callable[[Hazard, int], None]
 """Takes what is wrong and the offset at which it was met."""
 
@@ -70,30 +74,8 @@ def standard(
     :param floor: the lowest offset that a pointer may have.
     :param report: is told what ended the list, other than its end.
     """
-    status = read(_STATUS, 2)
-    if len(status) < 2 or not status[0] & _STATUS_CAP_LIST:
-        return
-    seen: set[int] = set()
-    pointer = read(_CARDBUS_POINTER if cardbus else _CAPABILITY_POINTER, 1)
-    following = pointer[0] if pointer else 0
-    while following:
-        offset = following & ~3
-        if offset != following:
-            report(Hazard.MISALIGNED, following)
-        if offset < floor:
-            if offset:
-                report(Hazard.POINTER, offset)
-            return
-        head = read(offset, 2)
-        if len(head) < 2:
-            report(Hazard.UNREADABLE, offset)
-            return
-        if offset in seen or head[0] == 0xFF:
-            report(Hazard.LOOP if offset in seen else Hazard.BROKEN, offset)
-            return
-        seen.add(offset)
-        yield Found(head[0], offset)
-        following = head[1]
+    reader = _Reader(read, _EXTENDED_START)
+    return standard_in(reader.data, reader.ensure, cardbus=cardbus, floor=floor, report=report)
 
 
 def extended(read: Read, *, floor: int = _EXTENDED_START, report: Report = _ignore) -> Iterator[Found]:
@@ -105,16 +87,60 @@ def extended(read: Read, *, floor: int = _EXTENDED_START, report: Report = _igno
     :param floor: the lowest offset that a pointer may have.
     :param report: is told what ended the list, other than its end.
     """
+    reader = _Reader(read, _EXTENDED_END)
+    return extended_in(reader.data, reader.ensure, floor=floor, report=report)
+
+
+def standard_in(
+    data: Data,
+    ensure: Ensure,
+    *,
+    cardbus: bool = False,
+    floor: int = _HEADER_END,
+    report: Report = _ignore,
+) -> Iterator[Found]:
+    """Do what :func:`standard` does, over bytes that *ensure* makes available."""
+    if not ensure(_STATUS, 2) or not data[_STATUS] & _STATUS_CAP_LIST:
+        return
+    seen: set[int] = set()
+    pointer = _CARDBUS_POINTER if cardbus else _CAPABILITY_POINTER
+    following = data[pointer] if ensure(pointer, 1) else 0
+    while following:
+        offset = following & ~3
+        if offset != following:
+            report(Hazard.MISALIGNED, following)
+        if offset < floor:
+            if offset:
+                report(Hazard.POINTER, offset)
+            return
+        if not ensure(offset, 2):
+            report(Hazard.UNREADABLE, offset)
+            return
+        number = data[offset]
+        if offset in seen or number == 0xFF:
+            report(Hazard.LOOP if offset in seen else Hazard.BROKEN, offset)
+            return
+        seen.add(offset)
+        yield Found(number, offset)
+        following = data[offset + 1]
+
+
+def extended_in(
+    data: Data, ensure: Ensure, *, floor: int = _EXTENDED_START, report: Report = _ignore
+) -> Iterator[Found]:
+    """Do what :func:`extended` does, over bytes that *ensure* makes available."""
     seen: set[int] = set()
     offset = _EXTENDED_START
     while offset:
         if offset < floor:
             report(Hazard.POINTER, offset)
             return
-        data = read(offset, 4)
-        head = int.from_bytes(data, "little") if len(data) == 4 else 0
+        readable = ensure(offset, 4)
+        head = int.from_bytes(data[offset : offset + 4], "little") if readable else 0
         if head in (0, _ONES):
-            _report_end(report, seen, offset, data)
+            # At its very start the list is empty, and nothing is wrong.
+            if seen:
+                report(Hazard.BROKEN if readable else Hazard.UNREADABLE, offset)
             return
         if offset in seen:
             report(Hazard.LOOP, offset)
@@ -126,8 +152,14 @@ def extended(read: Read, *, floor: int = _EXTENDED_START, report: Report = _igno
         offset = head >> 20 & 0xFFC
 
 
-def _report_end(report: Report, seen: set[int], offset: int, data: bytes) -> None:
-    """Say what is wrong with a header that ends the list; at its very start nothing is."""
-    if not seen:
-        return
-    report(Hazard.UNREADABLE if len(data) < 4 else Hazard.BROKEN, offset)
+class _Reader:
+    """Keeps what was read where it belongs."""
+
+    def __init__(self, read: Read, size: int) -> None:
+        self._read = read
+        self.data = bytearray(size)
+
+    def ensure(self, offset: int, size: int) -> bool:
+        got = self._read(offset, size)
+        self.data[offset : offset + len(got)] = got
+        return len(got) == size

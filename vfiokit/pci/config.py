@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from vfiokit.errors import UsageError
-from vfiokit.pci.capabilities import CapabilityId, Found, Hazard, extended, standard
-from vfiokit.pci.diagnostics import Code, Diagnostic, examine, walked
+from vfiokit.pci.capabilities import CapabilityId, Found, Hazard, extended_in, standard_in
+from vfiokit.pci.diagnostics import Diagnostic, examine, walked
 from vfiokit.pci.image import BytesImage, Image
 from vfiokit.pci.registers import makers
-from vfiokit.pci.registers.compiled import Maker, Variant
 from vfiokit.pci.registers.header import CARDBUS, NORMAL, TO_PCI, UNKNOWN
+from vfiokit.pci.registers.layout import Layout
+from vfiokit.pci.registers.maker import Maker
 from vfiokit.pci.registers.rows import Capability, Facts, Register
 from vfiokit.pci.structure import Structure
 
@@ -24,19 +25,21 @@ _HEADERS = tuple(map(Maker, (NORMAL, TO_PCI, CARDBUS)))
 _UNKNOWN_HEADER = Maker(UNKNOWN)
 _HEADER_SIZE = 0x40
 _CONVENTIONAL_SIZE = 0x100
+_EMPTY = (b"\0\0\0\0", b"\xff\xff\xff\xff")
 _BAR_COUNTS = (6, 2, 1)
+_MOST_LANES = 32
 _UNKNOWN: dict[tuple[int, bool], Maker] = {}
 
 
 class Decoded(NamedTuple):
     """One structure, decoded at once.
 
-    :ivar variant: which registers and fields it has here; ``variant.fields`` names the values.
+    :ivar layout: which registers and fields it has here; ``layout.fields`` names the values.
     :ivar offset: where it starts, in bytes.
-    :ivar values: every field, typed, in the order of ``variant.fields``.
+    :ivar values: every field, typed, in the order of ``layout.fields``.
     """
 
-    variant: Variant
+    layout: Layout
     offset: int
     values: tuple[Any, ...]
 
@@ -44,31 +47,31 @@ class Decoded(NamedTuple):
 class ConfigSpace:
     """The config space of one function; nothing is read before it is asked for.
 
-    Nothing that bytes can say raises: what is wrong is in :attr:`diagnostics`, an unknown capability is its bytes.
-    Synchronization: one user at a time.
+    Nothing that bytes can say raises: what is wrong is in :attr:`diagnostics`, an unknown capability is its
+    bytes. Synchronization: one user at a time.
 
     :param source: its bytes, or an image that fetches them.
     :param first: whether it is device 0, function 0, which decides what some registers mean.
     :raises UsageError: if not even the vendor and device identifiers can be read.
     """
 
-    __slots__ = ("_capabilities", "_extended", "_facts", "_hazards", "first", "image")
+    __slots__ = ("_extended", "_facts", "_hazards", "_standard", "first", "image")
 
-    def __init__(self, source: bytes | Image, *, first: bool = True) -> None:
+    def __init__(self, source: bytes | bytearray | Image, *, first: bool = True) -> None:
         self.image: Image = BytesImage(bytes(source)) if isinstance(source, bytes | bytearray) else source
         self.first = first
         self._facts: Facts | None = None
-        self._capabilities: tuple[Structure, ...] | None = None
-        self._extended: tuple[Structure, ...] | None = None
+        self._standard: list[Found] | None = None
+        self._extended: list[Found] | None = None
         self._hazards: list[Diagnostic] = []
-        if not self.image.ensure(0, 4) and self.image.limit < 4:
+        self.image.ensure(0, _HEADER_SIZE)
+        if self.image.limit < 4:
             raise UsageError(
-                f"only {self.image.limit} bytes",
+                f"it has only {self.image.limit} bytes",
                 operation="decode",
                 subject="config space",
-                hint="it has 64, 256 or 4096",
+                hint="there are 64, 256 or 4096",
             )
-        self.image.ensure(0, _HEADER_SIZE)
 
     @classmethod
     def from_hex(cls, text: str) -> "ConfigSpace":
@@ -77,9 +80,10 @@ class ConfigSpace:
         :raises UsageError: if *text* is anything else.
         """
         try:
-            return cls(bytes.fromhex(text))
+            data = bytes.fromhex(text)
         except ValueError as error:
             raise UsageError("no hexadecimal bytes", operation="parse", subject="config space") from error
+        return cls(data)
 
     @property
     def header_type(self) -> int:
@@ -88,56 +92,69 @@ class ConfigSpace:
 
     @property
     def is_gone(self) -> bool:
-        """Whether it reads as all ones: the function does not answer."""
-        data = self.image.data[: min(self.image.limit, _HEADER_SIZE)]
-        # A virtual function has no identifiers of its own, but a header type.
-        return data == b"\xff" * len(data)
+        """Whether it reads as all ones: the function does not answer.
+
+        A virtual function has no identifiers of its own, but a header type.
+        """
+        data = self.image.data
+        return data[:4] == b"\xff\xff\xff\xff" and data[4:_HEADER_SIZE].strip(b"\xff") == b""
 
     @property
     def header(self) -> Structure:
         """The header, whose layout its type decides."""
-        kind = self.header_type
-        maker = _HEADERS[kind] if kind < len(_HEADERS) else _UNKNOWN_HEADER
-        return self._structure(maker, 0, 0)
+        return Structure(self, 0, 0, self._layout(self._header_maker(), 0))
 
     @property
     def capabilities(self) -> tuple[Structure, ...]:
         """The standard capabilities in list order, duplicates kept."""
-        if self._capabilities is None:
-            found = standard(self.read, cardbus=self.header_type == 2, report=self._report(extended=False))
-            self._capabilities = tuple(self._structures(found, extended=False)) if not self.is_gone else ()
-        return self._capabilities
+        return tuple(self.structure_at(each, extended=False) for each in self.standard_list())
 
     @property
     def extended(self) -> tuple[Structure, ...]:
         """The extended capabilities in list order, duplicates kept.
 
-        There are none without a PCI Express or PCI-X capability, nor where the space beyond 256 bytes is the header again.
+        There are none without a PCI Express or PCI-X capability, nor where the space beyond 256 bytes is the
+        header again.
         """
-        if self._extended is None:
-            self._extended = ()
-            if self.facts and self.may_be_extended and not self.is_aliased:
-                found = extended(self.read, report=self._report(extended=True))
-                self._extended = tuple(self._structures(found, extended=True))
-        return self._extended
+        return tuple(self.structure_at(each, extended=True) for each in self.extended_list())
 
     @property
     def structures(self) -> tuple[Structure, ...]:
         """The header, the standard and the extended capabilities."""
         return (self.header, *self.capabilities, *self.extended)
 
+    def standard_list(self) -> list[Found]:
+        """Return identifier and offset of the standard capabilities, in list order."""
+        if self._standard is None:
+            image, report = self.image, self._report(extended=False)
+            cardbus = self.header_type == 2
+            gone = self.is_gone
+            found = standard_in(image.data, image.ensure, cardbus=cardbus, report=report)
+            self._standard = [] if gone else list(found)
+        return self._standard
+
+    def extended_list(self) -> list[Found]:
+        """Return identifier and offset of the extended capabilities, in list order."""
+        if self._extended is None:
+            image, report = self.image, self._report(extended=True)
+            reachable = self.may_be_extended and not self.is_aliased
+            self._extended = list(extended_in(image.data, image.ensure, report=report)) if reachable else []
+        return self._extended
+
     @property
     def may_be_extended(self) -> bool:
         """Whether a capability says that there may be space beyond 256 bytes."""
-        return any(each.id in (CapabilityId.PCI_EXPRESS, CapabilityId.PCI_X) for each in self.capabilities)
+        return any(
+            each.id in (CapabilityId.PCI_EXPRESS, CapabilityId.PCI_X) for each in self.standard_list()
+        )
 
     @property
     def is_aliased(self) -> bool:
-        """Whether the space beyond 256 bytes is the header again: some chipsets ignore the upper address bits."""
+        """Whether the space beyond 256 bytes is the header again: some chipsets ignore upper address bits."""
         if not self.image.ensure(_CONVENTIONAL_SIZE, 4):
             return False
         data = self.image.data
-        return data[0x100:0x104] == data[0:4] and data[0:4] not in (b"\0\0\0\0", b"\xff\xff\xff\xff")
+        return data[0x100:0x104] == data[0:4] and data[0:4] not in _EMPTY
 
     @property
     def facts(self) -> Facts:
@@ -149,8 +166,8 @@ class ConfigSpace:
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Everything that is wrong or missing, by offset."""
-        structures = self.structures
-        return tuple(sorted({*self._hazards, *examine(self, structures)}, key=lambda each: each.offset))
+        found = examine(self, self.structures)
+        return tuple(sorted({*found, *self._hazards}, key=lambda each: (each.offset, each.code)))
 
     def find(self, wanted: str | int, *, extended: bool | None = None) -> Structure | None:
         """Return the first capability of that name or identifier, ``None`` if there is none.
@@ -161,13 +178,13 @@ class ConfigSpace:
 
     def find_all(self, wanted: str | int, *, extended: bool | None = None) -> Iterator[Structure]:
         """Yield the capabilities of that name or identifier."""
-        lists = (self.capabilities if not extended else (), self.extended if extended is not False else ())
-        for each in (each for found in lists for each in found):
-            if wanted in (each.id, each.name):
-                yield each
+        if not extended:
+            yield from (each for each in self.capabilities if wanted in (each.id, each.name))
+        if extended is not False:
+            yield from (each for each in self.extended if wanted in (each.id, each.name))
 
     def vsec(self, vendor: int, number: int) -> Structure | None:
-        """Return a vendor-specific extended capability: its identifier belongs to the function's vendor."""
+        """Return a vendor-specific extended capability; its identifier belongs to the function's vendor."""
         if self.facts.vendor != vendor:
             return None
         return next((each for each in self.find_all("VSEC") if each.get("Head.ID") == number), None)
@@ -182,18 +199,31 @@ class ConfigSpace:
     def owner(self, offset: int) -> tuple[Structure, str] | None:
         """Return the structure and the register that a byte belongs to, ``None`` for nobody's."""
         for structure in self.structures:
-            for placed in structure.variant.registers:
+            for placed in structure.layout.registers:
                 if 0 <= offset - structure.offset - placed.offset < placed.row.size:
                     return structure, placed.name
         return None
 
     def decode(self) -> list[Decoded]:
-        """Decode everything at once."""
+        """Decode everything at once: the header, then the capabilities in list order."""
         data = self.image.data
-        return [
-            Decoded(each.variant, each.offset, each.variant.decode(data, each.offset))
-            for each in self.structures
-        ]
+        layout = self._layout(self._header_maker(), 0)
+        decoded = [Decoded(layout, 0, layout.decode(data, 0))]
+        for extended, found in ((False, self.standard_list()), (True, self.extended_list())):
+            for number, offset in found:
+                layout = self._layout(self._maker(number, offset, extended=extended), offset)
+                decoded.append(Decoded(layout, offset, layout.decode(data, offset)))
+        return decoded
+
+    def text_of(self, structure: Structure) -> str:
+        """Return what lspci prints of a structure, after its place."""
+        maker = (
+            self._header_maker()
+            if structure.layout.row.id < 0
+            else self._maker(structure.id, structure.offset, extended=structure.is_extended)
+        )
+        image = self.image
+        return maker.text(structure.layout, image.data, structure.offset, image.limit, self.facts)
 
     def read(self, offset: int, size: int) -> bytes:
         """Return *size* bytes at *offset*, fewer where they cannot be read."""
@@ -203,49 +233,53 @@ class ConfigSpace:
     def structure_at(self, found: Found, *, extended: bool) -> Structure:
         """Return what a list says is there."""
         maker = self._maker(found.id, found.offset, extended=extended)
-        return self._structure(maker, found.id, found.offset)
+        return Structure(self, found.id, found.offset, self._layout(maker, found.offset))
 
-    def _structures(self, found: Iterable[Found], *, extended: bool) -> Iterator[Structure]:
-        for each in found:
-            yield self.structure_at(each, extended=extended)
+    def _header_maker(self) -> Maker:
+        kind = self.header_type
+        return _HEADERS[kind] if kind < len(_HEADERS) else _UNKNOWN_HEADER
 
     def _maker(self, number: int, offset: int, *, extended: bool) -> Maker:
-        image, facts = self.image, self._known_facts()
-        for maker in makers(number, extended):
+        found = makers(number, extended)
+        if len(found) == 1:
+            return found[0]
+        image = self.image
+        for maker in found:
             image.ensure(offset, maker.match_needs)
-            if maker.matches(image.data, offset, image.limit, facts):
+            if maker.matches(image.data, offset, image.limit, self.facts):
                 return maker
-        key = (number, extended)
-        if key not in _UNKNOWN:
-            _UNKNOWN[key] = Maker(_unknown(number, extended=extended))
-        return _UNKNOWN[key]
+        return _unknown_maker(number, extended=extended)
 
-    def _structure(self, maker: Maker, number: int, offset: int) -> Structure:
-        image, facts = self.image, self._known_facts()
+    def _layout(self, maker: Maker, offset: int) -> Layout:
+        image, facts = self.image, self.facts
+        if image.is_complete:
+            return maker.layout(image.data, offset, image.limit, facts)
         image.ensure(offset, maker.needs)
         if maker.row.walk is not None:
             _ensure_walk(image, maker, offset, facts)
-        variant = maker.variant(image.data, offset, image.limit, facts)
-        if not image.ensure(offset, variant.size):
-            variant = maker.variant(image.data, offset, image.limit, facts)
-        return Structure(self, number, offset, variant)
-
-    def _known_facts(self) -> Facts:
-        """Return the facts; those of the header alone while the standard list is walked."""
-        if self._facts is not None:
-            return self._facts
-        data, limit = self.image.data, self.image.limit
-        kind = self.header_type
-        vendor, device = (int.from_bytes(data[at : at + 2], "little") for at in (0, 2))
-        return Facts(kind, -1, vendor, device, _has_memory(bytes(data[:limit]), kind), self.first)
+        layout = maker.layout(image.data, offset, image.limit, facts)
+        if image.ensure(offset, layout.size):
+            return layout
+        return maker.layout(image.data, offset, image.limit, facts)
 
     def _gather(self) -> Facts:
-        facts = self._known_facts()
-        for each in self.capabilities:
-            if each.name == "PCIe" and "Flags" in each.variant.by_name:
-                width = each.get("LnkCap.Width")
-                facts = facts._replace(port=each.raw_field("Flags.PortType"), lanes=min(int(width or 0), 32))
-        return facts
+        image, kind = self.image, self.header_type
+        port, lanes = -1, 0
+        for number, offset in self.standard_list():
+            if number == CapabilityId.PCI_EXPRESS and image.ensure(offset, 4):
+                # Flags at 2, Link Capabilities at 12 (PCIe 6.0, 7.5.3).
+                port = image.data[offset + 2] >> 4
+                width = image.data[offset + 12 : offset + 14] if image.ensure(offset + 12, 2) else b""
+                lanes = min(int.from_bytes(width, "little") >> 4 & 0x3F, _MOST_LANES)
+        return Facts(
+            header=kind,
+            port=port,
+            vendor=int.from_bytes(image.data[0:2], "little"),
+            device=int.from_bytes(image.data[2:4], "little"),
+            memory=_has_memory(image.data, min(image.limit, _HEADER_SIZE), kind),
+            first=self.first,
+            lanes=0 if port in (9, 10) else lanes,
+        )
 
     def _report(self, *, extended: bool) -> Callable[[Hazard, int], None]:
         def report(hazard: Hazard, offset: int) -> None:
@@ -258,28 +292,35 @@ def _ensure_walk(image: Image, maker: Maker, offset: int, facts: Facts) -> None:
     """Fetch a capability whose length only its own content says, a step at a time."""
     size = 16
     while image.ensure(offset, size):
-        needed = maker.variant(image.data, offset, offset + size, facts).size
+        needed = maker.layout(image.data, offset, offset + size, facts).size
         if needed <= size:
             return
         size = needed
 
 
-def _has_memory(data: bytes, kind: int) -> bool:
-    count = _BAR_COUNTS[kind] if kind < len(_BAR_COUNTS) else 0
+def _has_memory(data: bytes | bytearray, limit: int, kind: int) -> bool:
+    """Whether a BAR is one of memory; a 64-bit one in the last place is none."""
+    count = _BAR_COUNTS[kind] if kind < len(_BAR_COUNTS) and limit >= _HEADER_SIZE else 0
     index = 0
     while index < count:
-        bar = int.from_bytes(data[0x10 + 4 * index : 0x14 + 4 * index], "little")
-        index += 1
-        if bar in (0, 0xFFFFFFFF) or bar & 1:
-            continue
-        if bar & 6 != 4:
+        at = 0x10 + 4 * index
+        low, high = int.from_bytes(data[at : at + 4], "little"), data[at + 4 : at + 8]
+        wide = low & 7 == 4
+        if low not in (0, 0xFFFFFFFF) and not low & 1 and (not wide or (index + 1 < count and high)):
             return True
-        if index < count:
-            return True
+        index += 1 + (wide and low not in (0, 0xFFFFFFFF))
     return False
 
 
+def _unknown_maker(number: int, *, extended: bool) -> Maker:
+    maker = _UNKNOWN.get((number, extended))
+    if maker is None:
+        maker = _UNKNOWN[number, extended] = Maker(_unknown(number, extended=extended))
+    return maker
+
+
 def _unknown(number: int, *, extended: bool) -> Capability:
+    """Return the row of a capability that there is no row for: its bytes."""
     if extended:
         text = f"Extended Capability ID {number:#x}\n"
         return Capability(

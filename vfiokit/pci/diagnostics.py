@@ -164,7 +164,7 @@ def _of_space(space: Space) -> Iterator[Diagnostic]:
 
 def _of_structure(space: Space, structure: Structure) -> Iterator[Diagnostic]:
     where = structure.offset
-    if structure.variant.truncated:
+    if structure.layout.truncated:
         yield Diagnostic(
             where, Code.PAST_END, f"{structure.name} goes past the end at {space.image.limit:#x}"
         )

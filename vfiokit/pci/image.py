@@ -32,6 +32,8 @@ class Image(Protocol):
     """The end of what can be read, as far as it is known."""
     origin: Origin
     """Where they come from."""
+    is_complete: bool
+    """Whether all bytes are there, so that none needs to be fetched."""
 
     def ensure(self, offset: int, size: int) -> bool:
         """Make *size* bytes at *offset* available; false if some of them cannot be read."""
@@ -42,6 +44,8 @@ class BytesImage:
     """A config space that is in memory; what is beyond the bytes cannot be read."""
 
     __slots__ = ("data", "limit", "origin")
+
+    is_complete = True
 
     def __init__(self, data: bytes, origin: Origin = Origin.BYTES) -> None:
         self.data: bytes | bytearray = data
@@ -63,6 +67,8 @@ class SparseImage:
     """
 
     __slots__ = ("_present", "_read", "data", "limit", "log", "origin")
+
+    is_complete = False
 
     def __init__(
         self,

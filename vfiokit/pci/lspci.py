@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from vfiokit.address import PciAddress
-from vfiokit.pci.capabilities import Hazard, extended, standard
+from vfiokit.pci.capabilities import Hazard, extended_in, standard_in
 from vfiokit.pci.config import ConfigSpace
 from vfiokit.pci.interfaces import interface_name
 from vfiokit.pci.resources import Resource
@@ -70,7 +70,7 @@ def _lines(
         yield f"\t!!! Unknown header type {kind:02x}\n"
         return
     header = space.header
-    yield header.variant.text(data, 0)
+    yield space.text_of(header)
     yield from _latency(data, kind)
     yield from _interrupts(data, kernel)
     if data[0x0F] & 0x80:
@@ -306,10 +306,12 @@ def _capabilities(space: ConfigSpace) -> Iterator[str]:
         ends.append((hazard, offset))
 
     may_be_extended = False
-    for found in standard(space.read, cardbus=space.header_type == 2, floor=4, report=report):
+    image = space.image
+    cardbus = space.header_type == 2
+    for found in standard_in(image.data, image.ensure, cardbus=cardbus, floor=4, report=report):
         may_be_extended |= found.id in (0x07, 0x10)
         structure = space.structure_at(found, extended=False)
-        text = structure.variant.text(space.image.data, found.offset)
+        text = space.text_of(structure)
         yield f"\tCapabilities: [{found.offset:02x}] {text}"
     for hazard, offset in ends:
         if hazard is Hazard.UNREADABLE:
@@ -327,10 +329,10 @@ def _extended(space: ConfigSpace) -> Iterator[str]:
         if hazard is Hazard.LOOP:
             loops.append(offset)
 
-    _ = space.facts
-    for found in extended(space.read, floor=4, report=report):
+    image = space.image
+    for found in extended_in(image.data, image.ensure, floor=4, report=report):
         structure = space.structure_at(found, extended=True)
-        text = structure.variant.text(space.image.data, found.offset)
+        text = space.text_of(structure)
         yield f"\tCapabilities: [{found.offset:03x} v{structure.version}] {text}"
     for offset in loops:
         version = space.image.data[offset + 2] & 15

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from vfiokit.errors import UsageError
 from vfiokit.pci.image import Image
-from vfiokit.pci.registers.compiled import Placed, Variant
+from vfiokit.pci.registers.layout import Layout, Placed
 from vfiokit.pci.registers.rows import Access, Field, Register, View
 
 __all__ = ["FieldValue", "RegisterValue", "Structure", "WritePlan"]
@@ -170,31 +170,31 @@ class Structure:
 
     :ivar id: the identifier in its list; 0 for the header.
     :ivar offset: where it starts, in bytes.
-    :ivar variant: which registers it has here.
+    :ivar layout: which registers it has here.
     """
 
-    __slots__ = ("_space", "id", "offset", "variant")
+    __slots__ = ("_space", "id", "layout", "offset")
 
-    def __init__(self, space: Space, number: int, offset: int, variant: Variant) -> None:
+    def __init__(self, space: Space, number: int, offset: int, layout: Layout) -> None:
         self._space = space
         self.id = number
         self.offset = offset
-        self.variant = variant
+        self.layout = layout
 
     @property
     def name(self) -> str:
         """What accessors and selectors call it."""
-        return self.variant.row.name
+        return self.layout.row.name
 
     @property
     def title(self) -> str:
         """The specification's name."""
-        return self.variant.row.title
+        return self.layout.row.title
 
     @property
     def is_extended(self) -> bool:
         """Whether it stands in the extended list."""
-        return self.variant.row.extended
+        return self.layout.row.extended
 
     @property
     def is_known(self) -> bool:
@@ -209,7 +209,7 @@ class Structure:
     @property
     def size(self) -> int:
         """Bytes to the end of its last register."""
-        return self.variant.size
+        return self.layout.size
 
     @property
     def raw(self) -> bytes:
@@ -222,7 +222,7 @@ class Structure:
     @property
     def registers(self) -> Iterator[RegisterValue]:
         """Every register, in order of offset."""
-        for placed in self.variant.registers:
+        for placed in self.layout.registers:
             yield self._register(placed)
 
     def register(self, name: str) -> RegisterValue:
@@ -230,12 +230,12 @@ class Structure:
 
         :raises KeyError: if there is none here.
         """
-        return self._register(self.variant.by_name[name])
+        return self._register(self.layout.by_name[name])
 
     def get(self, name: str) -> int | str | bool | None:
         """Return a field's value by ``Register.Field``, ``None`` if there is none here."""
         register, _, field = name.partition(".")
-        placed = self.variant.by_name.get(register)
+        placed = self.layout.by_name.get(register)
         if placed is None:
             return None
         return next(
@@ -248,23 +248,23 @@ class Structure:
         :raises KeyError: if there is none here.
         """
         register, _, field = name.partition(".")
-        placed = self.variant.by_name[register]
+        placed = self.layout.by_name[register]
         return placed.row.field(field).raw(self._value(placed))
 
     def __getattr__(self, name: str) -> RegisterValue:
-        placed = self.variant.by_name.get(name)
+        placed = self.layout.by_name.get(name)
         if placed is None:
             raise AttributeError(f"{self.name} has no register {name!r}")
         return self._register(placed)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self.variant.by_name]
+        return [*super().__dir__(), *self.layout.by_name]
 
     def __repr__(self) -> str:
         return f"<{self.name} at {self.offset:#x}>"
 
     def _register(self, placed: Placed) -> RegisterValue:
-        view = placed.row.view or self.variant.row.view
+        view = placed.row.view or self.layout.row.view
         return RegisterValue(placed.name, self.offset + placed.offset, placed.row, self._value(placed), view)
 
     def _value(self, placed: Placed) -> int:

@@ -6,7 +6,7 @@ A family is imported when the first of its capabilities is met.
 import importlib
 from collections.abc import Iterator
 
-from vfiokit.pci.registers.compiled import Maker
+from vfiokit.pci.registers.maker import Maker
 from vfiokit.pci.registers.rows import Capability
 
 __all__ = ["FAMILIES", "capabilities", "families", "makers"]

@@ -81,7 +81,7 @@ _ENTRIES = (
 )
 
 
-def entries(space: bytes, base: int, limit: int) -> tuple[Place, ...]:
+def entries(space: bytes | bytearray, base: int, limit: int) -> tuple[Place, ...]:
     """Find the entries of an Enhanced Allocation capability: each says how long it is.
 
     What an entry has no room for is left out, whatever its flags say: no entry is read past its end.

@@ -1,8 +1,6 @@
 """Designated vendor-specific capabilities: CXL's (CXL 3.0, 8.1) and those of others."""
 
-from collections.abc import Callable
-
-from vfiokit.pci.registers.rows import Block, Capability, Need, Place
+from vfiokit.pci.registers.rows import Block, Capability, Need
 from vfiokit.pci.registers.table import registers
 
 __all__ = ["CAPABILITIES"]
@@ -30,8 +28,7 @@ def _cxl(
     *,
     values: dict[str, dict[int | None, int | str]] | None = None,
     blocks: tuple[Block, ...] = (),
-    walk: Callable[[bytes, int, int], tuple[Place, ...]] | None = None,
-    reserved: tuple[tuple[int, int], ...] = (),
+        reserved: tuple[tuple[int, int], ...] = (),
     shown: str = "",
 ) -> Capability:
     return Capability(
@@ -44,7 +41,6 @@ def _cxl(
         rests_on="Linux drivers/cxl/cxlpci.h, memory of CXL 3.0",
         registers=registers(_HEAD + table, values or {}),
         blocks=blocks,
-        walk=walk,
         reserved=reserved,
         text=(f"{_START}: CXL\n", f"\t\t{shown or title}\n", *text),
     )

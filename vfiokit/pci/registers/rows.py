@@ -219,7 +219,7 @@ class Block:
     text: Text = ()
 
 
-Walk = Callable[[bytes, int, int], "tuple[Place, ...]"]
+Walk = Callable[[bytes | bytearray, int, int], "tuple[Place, ...]"]
 """Finds blocks that do not repeat evenly: of a space, the capability's start, and the end of what is readable."""
 
 

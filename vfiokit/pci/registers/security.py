@@ -72,7 +72,7 @@ BaseHigh 08/4  RW  IDE Address Association 3
 _SHARED = "NPR{aggregated(Ctl.NPR)} PR{aggregated(Ctl.PR)} CPL{aggregated(Ctl.CPL)} "
 
 
-def streams(space: bytes, base: int, limit: int) -> tuple[Place, ...]:
+def streams(space: bytes | bytearray, base: int, limit: int) -> tuple[Place, ...]:
     """Find the streams: links first, then selective ones, each with its address associations."""
     if base + 8 > limit:
         return ()
