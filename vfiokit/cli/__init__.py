@@ -21,6 +21,9 @@ COMMANDS = {
 }
 """Every command with its summary, so that the list of them imports none."""
 
+_COMPLETE = "_VFIOKIT_COMPLETE"
+"""The variable by which a shell asks for completions, as click names it."""
+
 
 class _Lazy(click.Group):
     """Finds a command's module when the command is called."""
@@ -61,6 +64,8 @@ def cli(ctx: click.Context, root: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; no traceback for anything the world did."""
+    if _COMPLETE in os.environ:
+        importlib.import_module("vfiokit.cli.completion")
     try:
         status = cli.main(arguments, prog_name="vfiokit", standalone_mode=False)
     except click.ClickException as error:

@@ -38,6 +38,8 @@ def echo_lines(lines: Iterable[str]) -> None:
     text = "\n".join(lines)
     if text:
         sys.stdout.write(text + "\n")
+        # What follows on standard error must not overtake it where both go to one place.
+        sys.stdout.flush()
 
 
 def is_terminal() -> bool:
@@ -55,13 +57,14 @@ def warn_problems(host: Host) -> None:
 
 
 def complete_selector(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete addresses and groups of the host that ``--root`` names."""
+    """Complete addresses and groups of the host that ``--root`` names; short ones where no full one fits."""
     root = ctx.find_root().params.get("root") or "/"
     try:
         host = scan(open_source(root), Part.LISTING)
     except Exception:
         return []
-    candidates = [str(device.address) for device in host.devices]
-    candidates += [f"group:{group.id}" for group in host.groups]
-    candidates += [text[5:] for text in candidates if text.startswith("0000:")]
-    return [text for text in candidates if text.startswith(incomplete)]
+    full = [str(device.address) for device in host.devices]
+    groups = [f"group:{group.id}" for group in host.groups]
+    short = [text.removeprefix("0000:") for text in full if text.startswith("0000:")]
+    fitting = [text for text in full + groups if text.startswith(incomplete)]
+    return fitting or [text for text in short if text.startswith(incomplete)]
