@@ -91,7 +91,7 @@ class Host:
     :ivar names: interfaces and block devices on the functions, by kind and name.
     :ivar platform: kernel and firmware facts.
     :ivar tables: the firmware's IOMMU tables by name, as bytes.
-    :ivar problems: what could not be read.
+    :ivar problems: what could not be read, by path.
     """
 
     devices: tuple[PciDevice, ...] = ()

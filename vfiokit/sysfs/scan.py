@@ -82,7 +82,8 @@ def scan(source: Source, parts: Part = Part.ALL) -> Host:
         names=read_names(reader) if Part.NAMES in parts else (),
         platform=read_platform(reader),
         tables=read_tables(reader) if Part.TABLES in parts else (),
-        problems=tuple(reader.problems),
+        # A directory lists its names in any order; what is read must not depend on it.
+        problems=tuple(sorted(reader.problems, key=lambda problem: (problem.path, problem.reason))),
     )
 
 
