@@ -1,17 +1,16 @@
-"""Facts about the machine as a whole: kernel, firmware, IOMMU units, names of what sits on functions."""
+"""Facts about the machine as a whole: kernel, firmware, names of what sits on functions."""
 
 import re
 from typing import TypeVar
 
 from vfiokit.address import PciAddress
 from vfiokit.model.host import Name, Platform
-from vfiokit.model.iommu import IommuKind, IommuUnit
 from vfiokit.model.unknown import Unknown, known
 from vfiokit.sysfs import attributes
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT
 
-__all__ = ["IOMMU_TABLES", "parse_address", "read_names", "read_platform", "read_tables", "read_units"]
+__all__ = ["IOMMU_TABLES", "parse_address", "read_names", "read_platform", "read_tables"]
 
 IOMMU_TABLES = ("DMAR", "IVRS", "IORT", "VIOT", "RIMT")
 """The ACPI tables that describe IOMMUs: Intel, AMD, Arm, virtio, RISC-V."""
@@ -25,18 +24,6 @@ _CLASSES = ("net", "block")
 _PCI_NAME = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 _T = TypeVar("_T")
-
-_REGISTERS = {
-    "intel-iommu": ("version", "address", "cap", "ecap"),
-    "amd-iommu": ("cap", "features"),
-}
-_KINDS = (
-    ("dmar", IommuKind.INTEL),
-    ("ivhd", IommuKind.AMD),
-    ("smmu", IommuKind.ARM),
-    ("arm-smmu", IommuKind.ARM),
-    ("virtio", IommuKind.VIRTIO),
-)
 
 
 def parse_address(name: str) -> PciAddress | None:
@@ -67,12 +54,6 @@ def read_platform(reader: Reader) -> Platform:
     )
 
 
-def read_units(reader: Reader) -> tuple[IommuUnit, ...]:
-    """Read the IOMMU units and the functions behind each."""
-    names = known(reader.names(_UNITS), []) or []
-    return tuple(_unit(reader, name) for name in sorted(names, key=_numeric))
-
-
 def read_tables(reader: Reader) -> tuple[tuple[str, bytes | Unknown], ...]:
     """Read the firmware's IOMMU tables as bytes."""
     found = []
@@ -93,28 +74,6 @@ def read_names(reader: Reader) -> tuple[Name, ...]:
             if addresses:
                 found.append(Name(kind=kind, name=name, address=PciAddress.parse(addresses[-1])))
     return tuple(sorted(found, key=lambda entry: (entry.kind, entry.name)))
-
-
-def _unit(reader: Reader, name: str) -> IommuUnit:
-    path = reader.link(f"{_UNITS}/{name}")
-    path = path if isinstance(path, str) else f"{_UNITS}/{name}"
-    registers: list[tuple[str, int | Unknown]] = []
-    for directory, attribute_names in _REGISTERS.items():
-        for attribute in attribute_names:
-            value = reader.value(f"{path}/{directory}/{attribute}", attributes.register)
-            if value is not None:
-                registers.append((attribute, value))
-    members = reader.names(f"{path}/devices")
-    return IommuUnit(
-        name=name,
-        kind=next((kind for prefix, kind in _KINDS if name.startswith(prefix)), IommuKind.OTHER),
-        registers=tuple(registers),
-        devices=members if isinstance(members, Unknown) else _addresses(members or []),
-    )
-
-
-def _addresses(names: list[str]) -> tuple[PciAddress, ...]:
-    return tuple(sorted(address for address in map(parse_address, names) if address))
 
 
 def _acpi_tables(reader: Reader) -> tuple[str, ...] | Unknown | None:
@@ -144,8 +103,3 @@ def _absent_is_unknown(value: _T | Unknown | None, why: str) -> _T | Unknown:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
-
-
-def _numeric(name: str) -> tuple[str, int]:
-    digits = re.search(r"[0-9]+$", name)
-    return (name[: digits.start()], int(digits[0])) if digits else (name, 0)

@@ -15,10 +15,11 @@ from vfiokit.errors import BadRoot
 from vfiokit.model.device import ConfigFacts, HeaderType, PciDevice
 from vfiokit.model.group import IommuGroup
 from vfiokit.model.host import Driver, Host
+from vfiokit.model.iommu import IommuUnit
 from vfiokit.model.unknown import NOT_READ, Unknown, known
 from vfiokit.sysfs import attributes
 from vfiokit.sysfs.config import config_facts
-from vfiokit.sysfs.platform import parse_address, read_names, read_platform, read_tables, read_units
+from vfiokit.sysfs.platform import parse_address, read_names, read_platform, read_tables
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import Source, follow, reason
 
@@ -78,13 +79,20 @@ def scan(source: Source, parts: Part = Part.ALL) -> Host:
         devices=devices,
         groups=groups,
         drivers=_drivers(reader, devices),
-        units=read_units(reader) if Part.UNITS in parts else (),
+        units=_units(reader) if Part.UNITS in parts else (),
         names=read_names(reader) if Part.NAMES in parts else (),
         platform=read_platform(reader),
         tables=read_tables(reader) if Part.TABLES in parts else (),
         # A directory lists its names in any order; what is read must not depend on it.
         problems=tuple(sorted(reader.problems, key=lambda problem: (problem.path, problem.reason))),
     )
+
+
+def _units(reader: Reader) -> tuple[IommuUnit, ...]:
+    # Imported here: a listing needs no register's decoder.
+    from vfiokit.sysfs.units import read_units
+
+    return read_units(reader)
 
 
 def _groups(reader: Reader) -> tuple[IommuGroup, ...]:

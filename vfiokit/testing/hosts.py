@@ -232,7 +232,7 @@ def _with_units(draw: Draw, host: Host) -> Host:
     prefix, registers = (
         ("dmar", ("version", "address", "cap", "ecap"))
         if kind is IommuKind.INTEL
-        else ("ivhd", ("cap", "features"))
+        else ("ivhd", ("cap", "features", "features2"))
     )
     names = [f"{prefix}{index}" for index in range(count)]
     chosen = {device.address[:2]: draw(st.sampled_from([None, *names])) for device in host.devices}
@@ -250,7 +250,11 @@ def _with_units(draw: Draw, host: Host) -> Host:
 
 
 def _register(name: str) -> st.SearchStrategy[int]:
-    return st.integers(0, 0xFF) if name == "version" else st.integers(0, 2**64 - 1)
+    # The order in which the kernel prints the two changed: EFR is the larger, since only it has high bits.
+    low, high = {"version": (0, 0xFF), "features": (2**32, 2**64 - 1), "features2": (0, 2**32 - 1)}.get(
+        name, (0, 2**64 - 1)
+    )
+    return st.integers(low, high)
 
 
 def _with_state(draw: Draw, device: PciDevice, host: Host) -> PciDevice:
