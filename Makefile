@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 20
+SPHINX := $(BIN)/python -m sphinx -W -q -d docs/_build/doctrees
 PYTEST := $(BIN)/python -m pytest
 
 .PHONY: test check deps lint types layers unit vm lab lab-fuzz docs bench clean
@@ -52,9 +53,9 @@ lab-fuzz: lab
 	VFIOKIT_LAB=require VFIOKIT_LAB_EXAMPLES=$(N) $(PYTEST) tests/vm/test_groups.py -k drawn
 
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
-	$(BIN)/python -m sphinx -W -q -b doctest docs docs/_build/doctest
-	$(BIN)/python -m sphinx -W -q -b man docs docs/_build/man
+	$(SPHINX) --keep-going -b html docs docs/_build/html
+	$(SPHINX) -b doctest docs docs/_build/doctest
+	$(SPHINX) -b man docs docs/_build/man
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/scan.py
