@@ -31,7 +31,10 @@ exclude_patterns = ["_build", "_ext", "_include"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": False}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True
+add_module_names = False
+python_maximum_signature_line_length = 100
 autodoc_typehints_format = "short"
 typehints_use_signature = True
 typehints_use_signature_return = True

@@ -5,6 +5,7 @@ before every command. Both build plain nodes, so that HTML and the manual page s
 """
 
 import inspect
+import re
 from collections.abc import Iterator
 
 import click
@@ -50,14 +51,12 @@ def _usage(context: click.Context) -> nodes.literal_block:
 
 def _help(command: click.Command) -> Iterator[nodes.paragraph]:
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
-        yield nodes.paragraph(text=" ".join(paragraph.replace("\b", "").split()))
+        yield _paragraph(" ".join(paragraph.replace("\b", "").split()))
 
 
 def _options(context: click.Context) -> Iterator[nodes.option_list]:
-    records = [
-        found for each in context.command.get_params(context) if (found := each.get_help_record(context))
-    ]
-    items = [_option(names, text) for names, text in records]
+    records = (each.get_help_record(context) for each in context.command.get_params(context))
+    items = [_option(*record) for record in records if record and record[1]]
     if items:
         yield nodes.option_list("", *items)
 
@@ -66,7 +65,17 @@ def _option(names: str, text: str) -> nodes.option_list_item:
     return nodes.option_list_item(
         "",
         nodes.option_group("", nodes.option("", nodes.option_string(text=names))),
-        nodes.description("", nodes.paragraph(text=text)),
+        nodes.description("", _paragraph(text)),
+    )
+
+
+def _paragraph(text: str) -> nodes.paragraph:
+    """Make a paragraph in which options are set as what one types."""
+    pieces = re.split(r"(--[a-z][-a-z]*(?: [A-Z]+\b)?)", text)
+    return nodes.paragraph(
+        "",
+        "",
+        *(nodes.literal(each, each) if at % 2 else nodes.Text(each) for at, each in enumerate(pieces)),
     )
 
 

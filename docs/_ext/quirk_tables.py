@@ -1,112 +1,85 @@
 """``vfiokit-quirks``: the kernel's tables of devices, as the rows of :mod:`vfiokit.pci` hold them."""
 
+from collections.abc import Iterator
+from itertools import groupby
+
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from vfiokit.pci.acs_bits import acs_names
 from vfiokit.pci.quirk_alias_rows import BRIDGE_QUIRKS, DMA_ALIAS_QUIRKS
-from vfiokit.pci.quirk_model import device_text
+from vfiokit.pci.quirk_model import Devices, device_text
 from vfiokit.pci.quirk_rows import ACS_ENABLE_QUIRKS, ACS_QUIRKS, IGNORED_ACS
 
 __all__ = ["setup"]
 
-Row = tuple[str, ...]
+Line = tuple[str, str]
+"""What some devices are, and their identifiers."""
+Row = tuple[str, str, Line]
+"""The kernel's function, what it says, and the devices it says it of."""
 
-_TABLES: dict[str, tuple[Row, tuple[Row, ...]]] = {
-    "acs": (
-        ("Vendor", "Devices", "What they are", "Why the kernel answers for them", "Function"),
-        tuple(
-            (f"{row.vendor:04x}", device_text(row.devices), row.subject, row.rule.why, row.rule.function)
-            for row in ACS_QUIRKS
-        ),
+
+def _line(vendor: int, devices: Devices, subject: str) -> Line:
+    return subject, f"{vendor:04x}: {device_text(devices)}"
+
+
+_TABLES: dict[str, tuple[Row, ...]] = {
+    "acs": tuple(
+        (row.rule.function, row.rule.why, _line(row.vendor, row.devices or row.rule.devices, row.subject))
+        for row in ACS_QUIRKS
     ),
-    "enable": (
-        ("Vendor", "Devices", "What they are", "What is on afterwards", "Where", "Function"),
-        tuple(
-            (
-                f"{row.vendor:04x}",
-                device_text(row.devices),
-                row.subject,
-                " ".join(acs_names(row.enables)),
-                row.where,
-                row.function,
-            )
-            for row in ACS_ENABLE_QUIRKS
-        ),
+    "enable": tuple(
+        (
+            row.function,
+            f"{' '.join(acs_names(row.enables))} afterwards, in {row.where}",
+            _line(row.vendor, row.devices, row.subject),
+        )
+        for row in ACS_ENABLE_QUIRKS
     ),
-    "ignored": (
-        ("Vendor", "Devices", "What they are", "Ignored", "Why", "Function"),
-        tuple(
-            (
-                f"{row.vendor:04x}",
-                device_text(row.devices),
-                row.subject,
-                " ".join(acs_names(row.ignored)),
-                row.why,
-                row.function,
-            )
-            for row in IGNORED_ACS
-        ),
+    "ignored": tuple(
+        (
+            row.function,
+            f"{' '.join(acs_names(row.ignored))}: {row.why}",
+            _line(row.vendor, row.devices, row.subject),
+        )
+        for row in IGNORED_ACS
     ),
-    "alias": (
-        ("Vendor", "Devices", "What they are", "Whose identity", "Why", "Function"),
-        tuple(
-            (
-                f"{row.vendor:04x}",
-                device_text(row.devices),
-                row.subject,
-                row.shape.value,
-                row.why,
-                row.function,
-            )
-            for row in DMA_ALIAS_QUIRKS
-        ),
+    "alias": tuple(
+        (row.function, f"{row.shape.value}: {row.why}", _line(row.vendor, row.devices, row.subject))
+        for row in DMA_ALIAS_QUIRKS
     ),
-    "bridge": (
-        ("Vendor", "Devices", "What they are", "What it is", "Why", "Function"),
-        tuple(
-            (
-                f"{row.vendor:04x}",
-                device_text(row.devices),
-                row.subject,
-                row.flag.value,
-                row.why,
-                row.function,
-            )
-            for row in BRIDGE_QUIRKS
-        ),
+    "bridge": tuple(
+        (row.function, f"{row.flag.value}: {row.why}", _line(row.vendor, row.devices, row.subject))
+        for row in BRIDGE_QUIRKS
     ),
 }
 
 
 class Quirks(SphinxDirective):
-    """One of the tables, by name."""
+    """One of the tables, by name: each of the kernel's functions, and its devices below it."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        header, rows = _TABLES[self.arguments[0]]
-        return [_table(header, rows)]
+        items = [_item(function, why, lines) for function, why, lines in _merged(_TABLES[self.arguments[0]])]
+        return [nodes.definition_list("", *items)]
 
 
-def _table(header: Row, rows: tuple[Row, ...]) -> nodes.table:
-    group = nodes.tgroup("", *(nodes.colspec(colwidth=1) for _ in header), cols=len(header))
-    group += nodes.thead("", _row(header, literal=False))
-    group += nodes.tbody("", *(_row(row, literal=True) for row in rows))
-    return nodes.table("", group)
+def _merged(rows: tuple[Row, ...]) -> Iterator[tuple[str, str, list[Line]]]:
+    """Put neighbours of one function and one reason together; the order is the kernel's and stays."""
+    for (function, why), members in groupby(rows, key=lambda row: row[:2]):
+        yield function, why, [line for _, _, line in members]
 
 
-def _row(cells: Row, *, literal: bool) -> nodes.row:
-    last = len(cells) - 1
-    return nodes.row(
-        "", *(nodes.entry("", _cell(text, literal and at in (0, 1, last))) for at, text in enumerate(cells))
-    )
+def _item(function: str, why: str, lines: list[Line]) -> nodes.definition_list_item:
+    term = nodes.term("", "", nodes.literal(function, function))
+    devices = nodes.bullet_list("", *(nodes.list_item("", _devices(*line)) for line in lines))
+    return nodes.definition_list_item("", term, nodes.definition("", nodes.paragraph(text=why), devices))
 
 
-def _cell(text: str, literal: bool) -> nodes.paragraph:
-    child = nodes.literal(text, text) if literal else nodes.Text(text)
-    return nodes.paragraph("", "", child)
+def _devices(subject: str, identifiers: str) -> nodes.paragraph:
+    return nodes.paragraph("", "", nodes.Text(f"{subject} "), nodes.literal(identifiers, identifiers))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -15,6 +15,7 @@ from vfiokit import errors
 from vfiokit.analysis.changes import changes
 from vfiokit.analysis.isolation import explain, relate
 from vfiokit.analysis.platform import host_findings
+from vfiokit.analysis.units import describe_units
 from vfiokit.analysis.viability import group_findings
 from vfiokit.cli import main
 from vfiokit.model.finding import Severity
@@ -49,7 +50,8 @@ def codes_in(text: str) -> list[str]:
 
 DOCUMENTED = {
     code: row[1]
-    for _, title, rows in tables("findings.md")
+    for page in sorted(REFERENCE.glob("*.md"))
+    for _, title, rows in tables(page.name)
     if title == "Code"
     for row in rows
     for code in codes_in(row[0])
@@ -88,7 +90,8 @@ LEAVES = frozenset(
 @settings(max_examples=40)
 @given(hosts())
 def test_every_finding_is_documented_with_its_severity(host: Host) -> None:
-    found = [*host_findings(host), *(each for group in host.groups for each in group_findings(host, group))]
+    found = [*host_findings(host), *describe_units(host).findings]
+    found += [each for group in host.groups for each in group_findings(host, group)]
     for device in host.devices:
         found += explain(host, device.address).findings
     for finding in found:
