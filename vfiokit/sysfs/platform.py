@@ -10,7 +10,10 @@ from vfiokit.sysfs import attributes
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT
 
-__all__ = ["IOMMU_TABLES", "parse_address", "read_names", "read_platform", "read_tables"]
+__all__ = ["IOMMU_TABLES", "NO_FLAGS", "parse_address", "read_names", "read_platform", "read_tables"]
+
+NO_FLAGS = Unknown("proc/cpuinfo has no flags that tell")
+"""The value of what only an x86 processor says of itself: elsewhere the absence of a flag says nothing."""
 
 IOMMU_TABLES = ("DMAR", "IVRS", "IORT", "VIOT", "RIMT")
 """The ACPI tables that describe IOMMUs: Intel, AMD, Arm, virtio, RISC-V."""
@@ -40,9 +43,7 @@ def read_platform(reader: Reader) -> Platform:
             reader.value("proc/sys/kernel/osrelease", attributes.line), "no proc/sys/kernel/osrelease"
         ),
         command_line=_absent_is_unknown(reader.value("proc/cmdline", attributes.line), "no proc/cmdline"),
-        hypervisor=cpu
-        if isinstance(cpu, Unknown)
-        else bool(re.search(r"^flags\b.*\bhypervisor\b", cpu, re.M)),
+        hypervisor=cpu if isinstance(cpu, Unknown) else _hypervisor(cpu),
         architecture=cpu if isinstance(cpu, Unknown) else _architecture(cpu),
         acpi_tables=_acpi_tables(reader),
         has_iommu_class=units if isinstance(units, Unknown) else bool(units),
@@ -91,10 +92,16 @@ def _unsafe_interrupts(reader: Reader) -> tuple[str, ...] | Unknown:
     return unread[0] if unread else tuple(name for name, value in values.items() if value)
 
 
+_ARCHITECTURES = (("vendor_id", "x86"), ("CPU implementer", "arm"), ("hart", "riscv"))
+
+
 def _architecture(cpuinfo: str) -> str:
-    if re.search(r"^vendor_id\s", cpuinfo, re.M):
-        return "x86"
-    return "arm" if "CPU implementer" in cpuinfo else ""
+    return next((name for key, name in _ARCHITECTURES if re.search(rf"^{key}\s*:", cpuinfo, re.M)), "")
+
+
+def _hypervisor(cpuinfo: str) -> bool | Unknown:
+    flags = re.search(r"^flags\s*:(.*)", cpuinfo, re.M)
+    return "hypervisor" in flags[1].split() if flags else NO_FLAGS
 
 
 def _absent_is_unknown(value: _T | Unknown | None, why: str) -> _T | Unknown:

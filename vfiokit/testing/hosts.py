@@ -17,7 +17,7 @@ from vfiokit.model.host import Driver, Host, Name, Platform
 from vfiokit.model.iommu import IommuKind, IommuUnit
 from vfiokit.model.unknown import Unknown
 from vfiokit.sysfs.config import NEEDS_PRIVILEGE
-from vfiokit.sysfs.platform import IOMMU_TABLES
+from vfiokit.sysfs.platform import IOMMU_TABLES, NO_FLAGS
 
 __all__ = ["hosts", "topologies"]
 
@@ -284,13 +284,14 @@ def _names(draw: Draw, devices: tuple[PciDevice, ...]) -> tuple[Name, ...]:
 
 @st.composite
 def _platforms(draw: Draw) -> Platform:
+    architecture = draw(st.sampled_from(("x86", "x86", "arm", "riscv", "")))
     return Platform(
         kernel_release=draw(st.sampled_from(("6.12.0", "6.1.0-37-amd64", "7.3.4"))),
         command_line=draw(
             st.sampled_from(("", "quiet", "intel_iommu=on iommu=pt", "pcie_acs_override=downstream"))
         ),
-        hypervisor=draw(st.booleans()),
-        architecture="x86",
+        hypervisor=draw(st.booleans()) if architecture == "x86" else NO_FLAGS,
+        architecture=architecture,
         acpi_tables=None,
         has_iommu_class=False,
         interrupt_remapping=draw(st.booleans()),

@@ -24,6 +24,7 @@ _UNSAFE_MODULES = ("iommufd", "vfio_iommu_type1")
 _CPUINFO = {
     "x86": "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vme{}\n",
     "arm": "CPU implementer\t: 0x41\n",
+    "riscv": "hart\t\t: 0\n",
 }
 
 
