@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import click
 
+from vfiokit.errors import one_line
 from vfiokit.model.host import Host
 from vfiokit.render.view import Names, NoNames
 from vfiokit.sysfs.roots import open_source
@@ -35,11 +36,16 @@ def find_names(source: Source) -> Names:
 
 def echo_lines(lines: Iterable[str]) -> None:
     """Write lines to standard output in one go."""
-    text = "\n".join(lines)
+    text = "\n".join(map(_safe, lines))
     if text:
         sys.stdout.write(text + "\n")
         # What follows on standard error must not overtake it where both go to one place.
         sys.stdout.flush()
+
+
+def _safe(text: str) -> str:
+    # Lines with a tab are ours, in the format for forums; documents may come whole.
+    return "\t".join(map(one_line, text.split("\t"))) if "\n" not in text else text
 
 
 def is_terminal() -> bool:
@@ -51,7 +57,7 @@ def warn_problems(host: Host) -> None:
     """Say on standard error what could not be read."""
     shown = host.problems[:5]
     for problem in shown:
-        click.echo(f"vfiokit: {problem.path}: {problem.reason}", err=True)
+        click.echo(one_line(f"vfiokit: {problem.path}: {problem.reason}"), err=True)
     if len(host.problems) > len(shown):
         click.echo(f"vfiokit: and {len(host.problems) - len(shown)} more (see problems in --json)", err=True)
 
