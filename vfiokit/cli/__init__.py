@@ -15,8 +15,11 @@ from vfiokit.errors import VfiokitError, one_line
 __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
+    "bars": "List BARs, windows and ROMs, with who says how large they are.",
     "capture": "Record this host into a file that --root opens.",
+    "config": "Decode config space, register by register; print it as lspci does.",
     "groups": "List IOMMU groups, what is in them, and whether VFIO can own them.",
+    "show": "Show one function: identity, driver, group, link, BARs, capabilities.",
     "watch": "Report groups, drivers and hot plug as they change.",
     "why": "Explain why a group is what it is, or what joins two functions.",
 }

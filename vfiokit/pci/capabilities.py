@@ -4,7 +4,16 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["CapabilityId", "ExtendedId", "Found", "Hazard", "extended", "extended_in", "standard", "standard_in"]
+__all__ = [
+    "CapabilityId",
+    "ExtendedId",
+    "Found",
+    "Hazard",
+    "extended",
+    "extended_in",
+    "standard",
+    "standard_in",
+]
 
 Read = Callable[[int, int], bytes]
 """Reads at most ``size`` bytes at ``offset``: ``read(offset, size)``; fewer where they are not readable."""

@@ -1,11 +1,11 @@
-"""A config space: its header, its capabilities, their registers and fields, typed and by the specification's names.
+"""A config space: its header, its capabilities, their registers and fields, typed and by name.
 
 >>> space = ConfigSpace(bytes.fromhex("8680d70c" + "00" * 60))
 >>> hex(space.header.VendorID.VendorID), space.capabilities
 ('0x8086', ())
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from vfiokit.errors import UsageError
@@ -150,7 +150,7 @@ class ConfigSpace:
 
     @property
     def is_aliased(self) -> bool:
-        """Whether the space beyond 256 bytes is the header again: some chipsets ignore upper address bits."""
+        """Whether the space beyond 256 bytes is the header again: some chipsets ignore the upper bits."""
         if not self.image.ensure(_CONVENTIONAL_SIZE, 4):
             return False
         data = self.image.data

@@ -1,5 +1,6 @@
-"""What is wrong with a config space, or missing from it: every hazard is data with a code, none an exception."""
+"""What is wrong with a config space, or missing from it: every hazard is data with a code."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -124,7 +125,7 @@ def _unreadable(space: Space, offset: int) -> Diagnostic:
         return Diagnostic(
             limit,
             Code.HEADER_ONLY,
-            f"there are only the {limit} bytes of the header: it was recorded without -xxx or without privilege",
+            f"there are only {limit} bytes, the header: it was recorded without -xxx or without privilege",
             Severity.UNKNOWN,
         )
     return Diagnostic(
@@ -176,13 +177,13 @@ def _of_structure(space: Space, structure: Structure) -> Iterator[Diagnostic]:
     if check is not None:
         yield from check(space, structure)
     length = structure.get("Head.Length") if structure.name == "VSEC" else structure.get("Head1.Length")
-    if isinstance(length, int) and not (8 <= length and where + length <= EXTENDED_SIZE):
+    if isinstance(length, int) and not (length >= 8 and where + length <= EXTENDED_SIZE):
         yield Diagnostic(where, Code.LENGTH, f"{structure.name} says that it has {length} bytes")
 
 
 def _overlaps(structures: Sequence[Structure]) -> Iterator[Diagnostic]:
     ordered = sorted(structures, key=lambda each: each.offset)
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in itertools.pairwise(ordered):
         if other.offset < one.offset + one.size and other.offset != one.offset:
             yield Diagnostic(
                 other.offset,

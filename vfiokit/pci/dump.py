@@ -1,4 +1,4 @@
-"""Reads dumps of config spaces as ``lspci -x``, ``-xxx`` and ``-xxxx`` print them, whatever text stands between."""
+"""Reads dumps of config spaces as ``lspci -x``, ``-xxx`` and ``-xxxx`` print them."""
 
 import re
 from collections.abc import Iterator

@@ -21,7 +21,7 @@ class Origin(StrEnum):
 
 
 class Image(Protocol):
-    """Bytes of a config space, from offset 0; those below :attr:`limit` exist, those ensured may be looked at.
+    """Bytes of a config space, from offset 0: those below :attr:`limit` exist, those ensured are there.
 
     Synchronization: one user at a time.
     """
@@ -60,8 +60,8 @@ class BytesImage:
 class SparseImage:
     """A config space behind a reader, fetched in aligned dwords and each of them once.
 
-    A config read is a transaction to the device, in a virtual machine a trap, and undefined registers of some chips
-    do not answer: so nothing is fetched that is not decoded.
+    A config read is a transaction to the device, in a virtual machine a trap, and undefined registers of
+    some chips do not answer: so nothing is fetched that is not decoded.
 
     :ivar log: what was read: offset and size, in order.
     """

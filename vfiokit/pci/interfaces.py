@@ -1,4 +1,4 @@
-"""Programming interfaces by class (PCI Code and ID Assignment Specification, 1), as ``pci.ids`` words them."""
+"""Programming interfaces by class (PCI Code and ID Assignment, 1), as ``pci.ids`` words them."""
 
 __all__ = ["interface_name"]
 

@@ -1,7 +1,7 @@
 """The text that ``lspci -n -vvv`` prints, line for line as version 3.15.0 does.
 
-Capabilities are worded by their rows; here stand the header, the regions and the walk as lspci does it. Where lspci is
-wrong the text is wrong in the same way; each such case is named.
+Capabilities are worded by their rows; here stand the header, the regions and the walk as lspci does it.
+Where lspci is wrong the text is wrong in the same way; each such case is named.
 """
 
 from collections.abc import Callable, Iterator
@@ -50,7 +50,8 @@ def lspci_text(
     """Return what lspci prints of one function, with the empty line after it.
 
     :param address: the function's address.
-    :param domain: whether to show its domain; lspci does so for all functions if one is in a domain other than 0.
+    :param domain: whether to show its domain; lspci does so for all functions if one is in a domain other
+        than 0.
     :param kernel: what the kernel says; ``None`` for a dump.
     """
     return "".join(_lines(address, space, domain, kernel)) + "\n"
@@ -95,7 +96,7 @@ def _subsystem(space: ConfigSpace, kind: int) -> Iterator[str]:
     at = {0: 0x2C, 2: 0x40}.get(kind)
     if kind == 1:
         bridge = space.find("SSVID", extended=False)
-        at = bridge and bridge.offset + 4
+        at = None if bridge is None else bridge.offset + 4
     if at is None or not space.image.ensure(at, 0x40 if kind == 2 else 4):
         return
     vendor, device = _word(space.image.data, at), _word(space.image.data, at + 2)
@@ -120,10 +121,7 @@ def _interrupts(data: bytes | bytearray, kernel: KernelView | None) -> Iterator[
         return
     # lspci 3.15.0 counts pins from 0: pin 1, INTA#, is shown as B.
     shown = f"pin {chr((ord('A') + pin) & 0xFF)}" if pin else "unknown pin"
-    if _word(data, 4) & _NO_INTX:
-        state = " disabled"
-    else:
-        state = f" routed to IRQ {irq}" if irq else ""
+    state = " disabled" if _word(data, 4) & _NO_INTX else f" routed to IRQ {irq}" if irq else ""
     yield f"\tInterrupts: {shown}{state}\n"
 
 

@@ -1,4 +1,4 @@
-"""The kernel's ``resource`` file of a function: what it assigned to BARs, ROM, virtual functions and windows."""
+"""The kernel's ``resource`` file of a function: what it assigned to BARs, ROM, VFs and windows."""
 
 from typing import NamedTuple
 
@@ -76,8 +76,10 @@ class ResourceTable(NamedTuple):
 def parse_resources(text: bytes) -> ResourceTable:
     """Read a ``resource`` file.
 
-    Six BARs and the ROM come first. What follows depends on how the kernel was built and on the function: six lines of
-    VF BARs with SR-IOV in the kernel, then the windows of a bridge, as flags tell; so the number of lines decides nothing.
+    Six BARs and the ROM come first. What follows depends on how the kernel was built and on the function:
+    six lines of
+    VF BARs with SR-IOV in the kernel, then the windows of a bridge, as flags tell; so the number of lines
+    decides nothing.
 
     :raises ValueError: if a line is malformed or BARs are missing.
     """
@@ -96,7 +98,7 @@ def parse_resources(text: bytes) -> ResourceTable:
 
 
 def _windows_at(rest: list[Resource]) -> int:
-    """Return where the windows start: the first line with the flag of one, less the closed ones before it."""
+    """Return where the windows start: at the first line with their flag, less closed ones before it."""
     for index, each in enumerate(rest):
         if each.flags & Flag.WINDOW:
             return index if index < _VF_BARS or len(rest) < _VF_BARS else _VF_BARS

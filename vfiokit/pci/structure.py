@@ -47,8 +47,8 @@ class FieldValue(NamedTuple):
 class WritePlan(NamedTuple):
     """What to write so that some fields change, and nothing else does.
 
-    The new content of the register is ``old & ~mask | value``: fields that change, write-1-to-clear fields as 0 unless
-    they are to be cleared, RsvdZ bits as 0; everything else is kept.
+    The new content of the register is ``old & ~mask | value``: fields that change, write-1-to-clear fields
+    as 0 unless they are to be cleared, RsvdZ bits as 0; everything else is kept.
 
     :ivar offset: of the register in the space, in bytes.
     :ivar width: bytes to write.

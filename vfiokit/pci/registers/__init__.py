@@ -19,8 +19,7 @@ FAMILIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "express": ((0x10,), ()),
     "features": (
         (0x00,),
-        (0x00, 0x03, 0x0B, 0x17, 0x1A, 0x1C, 0x1F, 0x20, 0x21, 0x22, 0x25, 0x28, 0x29, 0x2B, 0x2C, 0x2D)
-        + (0x2F, 0x36, 0x3A),
+        (0, 3, 11, 23, 26, 28, 31, 32, 33, 34, 37, 40, 41, 43, 44, 45, 47, 54, 58),
     ),
     "flit": ((), (0x32, 0x33, 0x34, 0x37)),
     "hypertransport": ((0x08,), ()),
@@ -45,7 +44,7 @@ _MAKERS: dict[tuple[int, int], tuple[Maker, ...]] = {}
 
 
 def makers(number: int, extended: bool) -> tuple[Maker, ...]:
-    """Return the makers of an identifier's rows, in the order in which they are tried; none if it is unknown."""
+    """Return the makers of an identifier's rows in the order in which they are tried, none if unknown."""
     key = (int(extended), number)
     found = _MAKERS.get(key)
     if found is None:

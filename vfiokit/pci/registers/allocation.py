@@ -165,8 +165,10 @@ Control  04/4  RW  Resizable BAR Control
                 "First.Count if 0 < First.Count <= 6 else 0",
                 (
                     Need(0, 8, "\t\t<unreadable>\n"),
-                    "\t\tBAR {Control.Index}: current size:{bar_size(Control.Size)}"
-                    "{bar_sizes(Cap.Sizes, Control.MoreSizes)}\n",
+                    (
+                        "\t\tBAR {Control.Index}: current size:{bar_size(Control.Size)}"
+                        "{bar_sizes(Cap.Sizes, Control.MoreSizes)}\n"
+                    ),
                 ),
             ),
         ),

@@ -1,7 +1,7 @@
 """Virtual channels: VC, MFVC, Streamlined VC."""
 
 from vfiokit.pci.registers.rows import Block, Capability, Need, View
-from vfiokit.pci.registers.table import registers
+from vfiokit.pci.registers.table import Meanings, registers
 from vfiokit.pci.registers.wording import PORT_SCHEMES, VC_SCHEMES
 
 __all__ = ["CAPABILITIES"]
@@ -42,7 +42,7 @@ Status   0a/2  RO  VC Resource Status
   0      InProgress     -  Port Arbitration Table Status
   1      NegoPending    -  VC Negotiation Pending
 """
-_VALUES = {"RefClk": _CLOCK, "PATEntryBits": _BITS, "ArbSelect": _PORT}
+_VALUES: dict[str, Meanings] = {"RefClk": _CLOCK, "PATEntryBits": _BITS, "ArbSelect": _PORT}
 
 
 def _channels(number: int, view: View) -> Capability:
@@ -64,23 +64,28 @@ def _channels(number: int, view: View) -> Capability:
                 (
                     "\t\tVC<n>:\t",
                     Need(0, 12, "<unreadable>\n"),
-                    "Caps:\tPATOffset={Cap.TableOffset:02x} MaxTimeSlots={Cap.MaxTimeSlots} "
-                    "{Cap|RejSnoopTrans}\n"
-                    "\t\t\tArb:\t{vc_arbitration(Cap.Schemes)}\n"
-                    "\t\t\tCtrl:\t{Ctrl|Enable} ID={Ctrl.ID} ArbSelect={Ctrl.ArbSelect=} "
-                    "TC/VC={Ctrl.TCVC:02x}\n"
-                    "\t\t\tStatus:\t{Status|NegoPending InProgress}\n"
-                    "{arbitration_table(Cap.TableOffset)}",
+                    (
+                        "Caps:\tPATOffset={Cap.TableOffset:02x} MaxTimeSlots={Cap.MaxTimeSlots} "
+                        "{Cap|RejSnoopTrans}\n"
+                        "\t\t\tArb:\t{vc_arbitration(Cap.Schemes)}\n"
+                        "\t\t\tCtrl:\t{Ctrl|Enable} ID={Ctrl.ID} ArbSelect={Ctrl.ArbSelect=} "
+                        "TC/VC={Ctrl.TCVC:02x}\n"
+                        "\t\t\tStatus:\t{Status|NegoPending InProgress}\n"
+                        "{arbitration_table(Cap.TableOffset)}"
+                    ),
                 ),
             ),
         ),
         text=(
             "Virtual Channel\n",
             Need(0x04, 0x18),
-            "\t\tCaps:\tLPEVC={PortCap1.LPEVC} RefClk={PortCap1.RefClk=} PATEntryBits={PortCap1.PATEntryBits=}\n"
-            "\t\tArb:\t{port_arbitration(PortCap2.Schemes)}\n"
-            "\t\tCtrl:\tArbSelect={PortCtrl.ArbSelect=}\n"
-            "\t\tStatus:\t{PortStatus|InProgress}\n",
+            (
+                "\t\tCaps:\tLPEVC={PortCap1.LPEVC} RefClk={PortCap1.RefClk=} "
+                "PATEntryBits={PortCap1.PATEntryBits=}\n"
+                "\t\tArb:\t{port_arbitration(PortCap2.Schemes)}\n"
+                "\t\tCtrl:\tArbSelect={PortCtrl.ArbSelect=}\n"
+                "\t\tStatus:\t{PortStatus|InProgress}\n"
+            ),
             ("PortCap2.TableOffset", "\t\tPort Arbitration Table [{at(PortCap2.TableOffset, base)}] <?>\n"),
             None,
         ),

@@ -1,7 +1,9 @@
 """Designated vendor-specific capabilities: CXL's (CXL 3.0, 8.1) and those of others."""
 
+from collections.abc import Mapping
+
 from vfiokit.pci.registers.rows import Block, Capability, Need
-from vfiokit.pci.registers.table import registers
+from vfiokit.pci.registers.table import Meanings, registers
 
 __all__ = ["CAPABILITIES"]
 
@@ -15,7 +17,10 @@ Head2    08/2  RO  Designated Vendor-Specific Header 2
   15:0   ID       -  DVSEC ID
 """
 _CXL = "Head1.Vendor == 0x1e98 and Head1.Length >= 16"
-_START = "Designated Vendor-Specific: Vendor={Head1.Vendor:04x} ID={Head2.ID:04x} Rev={Head1.Rev} Len={Head1.Length}"
+_START = (
+    "Designated Vendor-Specific: Vendor={Head1.Vendor:04x} ID={Head2.ID:04x} "
+    "Rev={Head1.Rev} Len={Head1.Length}"
+)
 
 
 def _cxl(
@@ -26,9 +31,9 @@ def _cxl(
     table: str,
     text: tuple[str | tuple[str, str] | Need | None, ...],
     *,
-    values: dict[str, dict[int | None, int | str]] | None = None,
+    values: Mapping[str, Meanings] | None = None,
     blocks: tuple[Block, ...] = (),
-        reserved: tuple[tuple[int, int], ...] = (),
+    reserved: tuple[tuple[int, int], ...] = (),
     shown: str = "",
 ) -> Capability:
     return Capability(
@@ -48,7 +53,7 @@ def _cxl(
 
 _TYPE = {0: "Volatile", 1: "Non-volatile", 2: "CDAT", 7: "CDAT", None: "reserved"}
 _CLASS = {0: "DRAM", 1: "Storage", 2: "CDAT", 7: "CDAT", None: "reserved"}
-_INTERLEAVE = {**dict(enumerate((0, 256, 4096, 512, 1024, 2048, 8192, 16384))), None: 0}
+_INTERLEAVE: Meanings = {**dict(enumerate((0, 256, 4096, 512, 1024, 2048, 8192, 16384))), None: 0}
 _TIMEOUT = {code: 1 << 2 * code for code in range(8)}
 _DEVICE_AT_1 = "Head1.Rev >= 1 and Head1.Length >= 0x38"
 _DEVICE_AT_2 = "Head1.Rev >= 2 and Head1.Length >= 0x3c"
@@ -142,11 +147,14 @@ Cap3     38/2  RO  DVSEC CXL Capability3 | when {_DEVICE_AT_2}
     (
         (
             _DEVICE_AT_1,
-            "\t\tCXLCap:\t{Cap|Cache IO Mem MemHWInit} HDMCount {Cap.HDMCount} {Cap|Viral}\n"
-            "\t\tCXLCtl:\t{Ctl|Cache IO Mem} CacheSFCov {Ctl.SFCoverage} CacheSFGran {Ctl.SFGranularity} "
-            "{Ctl|CacheClean Viral}\n"
-            "\t\tCXLSta:\t{Sta|Viral}\n"
-            "\t\tCXLCtl2:\t{Ctl2|DisableCaching InitCacheWBInval InitRst RstMemClrEn}",
+            (
+                "\t\tCXLCap:\t{Cap|Cache IO Mem MemHWInit} HDMCount {Cap.HDMCount} {Cap|Viral}\n"
+                "\t\tCXLCtl:\t{Ctl|Cache IO Mem} CacheSFCov {Ctl.SFCoverage} "
+                "CacheSFGran {Ctl.SFGranularity} "
+                "{Ctl|CacheClean Viral}\n"
+                "\t\tCXLSta:\t{Sta|Viral}\n"
+                "\t\tCXLCtl2:\t{Ctl2|DisableCaching InitCacheWBInval InitRst RstMemClrEn}"
+            ),
         ),
         (f"{_DEVICE_AT_1} and Head1.Rev >= 2", " {Ctl2|HDMState}"),
         (
@@ -156,8 +164,10 @@ Cap3     38/2  RO  DVSEC CXL Capability3 | when {_DEVICE_AT_2}
         ),
         (
             _DEVICE_AT_2,
-            "\t\tCXLCap3:\tDefaultVolatile HDM State After:\t"
-            "{Cap3|ColdReset WarmReset HotReset HotResetConfigurability}\n",
+            (
+                "\t\tCXLCap3:\tDefaultVolatile HDM State After:\t"
+                "{Cap3|ColdReset WarmReset HotReset HotResetConfigurability}\n"
+            ),
         ),
         ("Head1.Rev >= 1 and Head1.Length > 0x3c", "\t\t<?>\n"),
     ),
@@ -173,7 +183,7 @@ _MAP = _cxl(
     "Non-CXL Function Map DVSEC",
     "8.1.4",
     "\n".join(
-        f"Map{number}  {0x0C + 4 * number:02x}/4  RO  Non-CXL Function Map Register {number} | when {_MAP_AT}\n"
+        f"Map{number}  {0x0C + 4 * number:02x}/4  RO  Non-CXL Function Map {number} | when {_MAP_AT}\n"
         "  31:0  Functions  -  one bit a function"
         for number in range(8)
     ),
@@ -225,10 +235,12 @@ RCRBBaseHigh 24/4  RW  CXL RCRB Base High | when {_PORT_AT}
         (
             _PORT_AT,
             # lspci tests the bits of the register's offset, 0x0a, in place of bit 0.
-            "\t\tCXLPortSta:\t{port_complete(Sta)}\n"
-            "\t\tCXLPortCtl:\t{Ctl|UnmaskSBR UnmaskLinkDisable AltMem AltBME ViralEnable}\n"
-            "\t\tAlternateBus:\t{AltBusBase:02x}-{AltBusLimit:02x}\n"
-            "\t\tAlternateBus:\t{AltMemBase:04x}-{AltMemLimit:04x}\n",
+            (
+                "\t\tCXLPortSta:\t{port_complete(Sta)}\n"
+                "\t\tCXLPortCtl:\t{Ctl|UnmaskSBR UnmaskLinkDisable AltMem AltBME ViralEnable}\n"
+                "\t\tAlternateBus:\t{AltBusBase:02x}-{AltBusLimit:02x}\n"
+                "\t\tAlternateBus:\t{AltMemBase:04x}-{AltMemLimit:04x}\n"
+            ),
         ),
     ),
 )
@@ -322,8 +334,10 @@ Sta2     1c/4  RO  DVSEC Flex Bus Port Status2 | when {_AT_2}
 """,
     (
         (
-            "(Head1.Rev == 0 and Head1.Length != 0x10) or (Head1.Rev == 1 and Head1.Length != 0x14)"
-            " or (Head1.Rev == 2 and Head1.Length != 0x20)",
+            (
+                "(Head1.Rev == 0 and Head1.Length != 0x10) or (Head1.Rev == 1 and Head1.Length != 0x14)"
+                " or (Head1.Rev == 2 and Head1.Length != 0x20)"
+            ),
             "\t\t<Wrong length for Revision {Head1.Rev}>\n",
         ),
         "\t\tFBCap:\t{Cap|Cache IO Mem Flit68 MltLogDev}",
@@ -336,8 +350,10 @@ Sta2     1c/4  RO  DVSEC Flex Bus Port Status2 | when {_AT_2}
         (_AT_1, "\t\tFBModTS:\tReceived FB Data: {ModTS.Data:06x}\n"),
         (
             _AT_2,
-            "\t\tFBCap2:\t{Cap2|NOPHint}\n\t\tFBCtl2:\t{Ctl2|NOPHint}\n"
-            "\t\tFBSta2:\tNOPHintInfo: {Sta2.NOPHintInfo:x}\n",
+            (
+                "\t\tFBCap2:\t{Cap2|NOPHint}\n\t\tFBCtl2:\t{Ctl2|NOPHint}\n"
+                "\t\tFBSta2:\tNOPHintInfo: {Sta2.NOPHintInfo:x}\n"
+            ),
         ),
         ("Head1.Length > 0x20", "\t\t<?>\n"),
     ),

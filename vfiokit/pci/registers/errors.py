@@ -120,16 +120,21 @@ PrefixLog3 44/4  ROS  TLP Prefix Log, fourth dword | when AERCap.TLPPfxPres
         _errors("UEMsk", "UEMsk"),
         _errors("UESvrt", "UESvrt"),
         f"\t\tCESta:\t{{CESta|{_CORRECTED}}}\n\t\tCEMsk:\t{{CEMsk|{_CORRECTED}}}\n",
-        "\t\tAERCap:\tFirst Error Pointer: {AERCap.FirstErrorPointer:02x}, "
-        "{AERCap|ECRCGenCap ECRCGenEn ECRCChkCap ECRCChkEn}\n"
-        "\t\t\t{AERCap|MultHdrRecCap MultHdrRecEn TLPPfxPres HdrLogCap}\n"
-        "\t\tHeaderLog: {HeaderLog0:08x} {HeaderLog1:08x} {HeaderLog2:08x} {HeaderLog3:08x}\n",
+        (
+            "\t\tAERCap:\tFirst Error Pointer: {AERCap.FirstErrorPointer:02x}, "
+            "{AERCap|ECRCGenCap ECRCGenEn ECRCChkCap ECRCChkEn}\n"
+            "\t\t\t{AERCap|MultHdrRecCap MultHdrRecEn TLPPfxPres HdrLogCap}\n"
+            "\t\tHeaderLog: {HeaderLog0:08x} {HeaderLog1:08x} {HeaderLog2:08x} {HeaderLog3:08x}\n"
+        ),
         (
             _ROOT,
-            "\t\tRootCmd: {RootCmd|CERptEn NFERptEn FERptEn}\n"
-            "\t\tRootSta: {RootSta|CERcvd MultCERcvd UERcvd MultUERcvd}\n"
-            "\t\t\t {RootSta|FirstFatal NonFatalMsg FatalMsg} IntMsgNum {RootSta.IntMsgNum}\n"
-            "\t\tErrorSrc: ERR_COR: {CorrectableSource:04x} ERR_FATAL/NONFATAL: {UncorrectableSource:04x}\n",
+            (
+                "\t\tRootCmd: {RootCmd|CERptEn NFERptEn FERptEn}\n"
+                "\t\tRootSta: {RootSta|CERcvd MultCERcvd UERcvd MultUERcvd}\n"
+                "\t\t\t {RootSta|FirstFatal NonFatalMsg FatalMsg} IntMsgNum {RootSta.IntMsgNum}\n"
+                "\t\tErrorSrc: ERR_COR: {CorrectableSource:04x} "
+                "ERR_FATAL/NONFATAL: {UncorrectableSource:04x}\n"
+            ),
         ),
     ),
 )
@@ -209,13 +214,15 @@ PIOImpSpecLog 30/4  ROS  RP PIO ImpSpec Log | when DpcCap.RPExt and DpcCap.LogSi
     text=(
         "Downstream Port Containment\n",
         Need(0x04, 8),
-        "\t\tDpcCap:\tIntMsgNum {DpcCap.IntMsgNum}, {DpcCap|RPExt PoisonedTLP SwTrigger} "
-        "RP PIO Log {DpcCap.LogSize}, {DpcCap|ActiveErr}\n"
-        "\t\tDpcCtl:\tTrigger:{DpcCtl.Trigger:x} "
-        "{DpcCtl|Cmpl INT ErrCor PoisonedTLP SwTrigger ActiveErr}\n"
-        "\t\tDpcSta:\t{DpcSta|Trigger} Reason:{DpcSta.Reason:02x} {DpcSta|INT RPBusy} "
-        "TriggerExt:{DpcSta.TriggerExt:02x} RP PIO ErrPtr:{DpcSta.ErrPtr:02x}\n"
-        "\t\tSource:\t{Source:04x}\n",
+        (
+            "\t\tDpcCap:\tIntMsgNum {DpcCap.IntMsgNum}, {DpcCap|RPExt PoisonedTLP SwTrigger} "
+            "RP PIO Log {DpcCap.LogSize}, {DpcCap|ActiveErr}\n"
+            "\t\tDpcCtl:\tTrigger:{DpcCtl.Trigger:x} "
+            "{DpcCtl|Cmpl INT ErrCor PoisonedTLP SwTrigger ActiveErr}\n"
+            "\t\tDpcSta:\t{DpcSta|Trigger} Reason:{DpcSta.Reason:02x} {DpcSta|INT RPBusy} "
+            "TriggerExt:{DpcSta.TriggerExt:02x} RP PIO ErrPtr:{DpcSta.ErrPtr:02x}\n"
+            "\t\tSource:\t{Source:04x}\n"
+        ),
     ),
 )
 

@@ -397,44 +397,54 @@ _TEXT = (
     "\t\tDevSta:\t{DevSta|CorrErr NonFatalErr FatalErr UnsupReq AuxPwr TransPend}\n",
     (
         _LINK,
-        "\t\tLnkCap:\tPort #{LnkCap.Port}, Speed {LnkCap.Speed=}, Width x{LnkCap.Width}, ASPM {LnkCap.ASPM=}"
-        "{exit_latency(LnkCap.ASPM, LnkCap.ExitL0s, LnkCap.ExitL1)}\n"
-        "\t\t\t{LnkCap|ClockPM Surprise LLActRep BwNot ASPMOptComp}\n"
-        "\t\tLnkCtl:\tASPM {LnkCtl.ASPM=};",
+        (
+            "\t\tLnkCap:\tPort #{LnkCap.Port}, Speed {LnkCap.Speed=}, Width x{LnkCap.Width}, "
+            "ASPM {LnkCap.ASPM=}{exit_latency(LnkCap.ASPM, LnkCap.ExitL0s, LnkCap.ExitL1)}\n"
+            "\t\t\t{LnkCap|ClockPM Surprise LLActRep BwNot ASPMOptComp}\n"
+            "\t\tLnkCtl:\tASPM {LnkCtl.ASPM=};"
+        ),
     ),
     (_RCB, " RCB {LnkCtl.RCB=} bytes,"),
     (
         _LINK,
-        " {LnkCtl|LnkDisable CommClk}\n"
-        "\t\t\t{LnkCtl|ExtSynch ClockPM AutWidDis BWInt AutBWInt FltModeDis}\n"
-        "\t\tLnkSta:\tSpeed {LnkSta.Speed=}{downgraded(Flags.PortType, LnkSta.Speed, LnkCap.Speed)}, "
-        "Width x{LnkSta.Width}{downgraded(Flags.PortType, LnkSta.Width, LnkCap.Width)}\n"
-        "\t\t\t{LnkSta|TrErr Train SlotClk DLActive BWMgmt ABWMgmt}\n",
+        (
+            " {LnkCtl|LnkDisable CommClk}\n"
+            "\t\t\t{LnkCtl|ExtSynch ClockPM AutWidDis BWInt AutBWInt FltModeDis}\n"
+            "\t\tLnkSta:\tSpeed {LnkSta.Speed=}{downgraded(Flags.PortType, LnkSta.Speed, LnkCap.Speed)}, "
+            "Width x{LnkSta.Width}{downgraded(Flags.PortType, LnkSta.Width, LnkCap.Width)}\n"
+            "\t\t\t{LnkSta|TrErr Train SlotClk DLActive BWMgmt ABWMgmt}\n"
+        ),
     ),
     (
         _SLOT,
-        "\t\tSltCap:\t{SltCap|AttnBtn PwrCtrl MRL AttnInd PwrInd HotPlug Surprise}\n"
-        "\t\t\tSlot #{SltCap.Slot}, "
-        "PowerLimit {power_limit(SltCap.PowerLimitValue, SltCap.PowerLimitScale)}; "
-        "{SltCap|Interlock NoCompl}\n"
-        "\t\tSltCtl:\tEnable: {SltCtl|AttnBtn PwrFlt MRL PresDet CmdCplt HPIrq LinkChg}\n"
-        "\t\t\tControl: AttnInd {SltCtl.AttnInd=}, PwrInd {SltCtl.PwrInd=}, {SltCtl|Power Interlock}\n"
-        "\t\tSltSta:\tStatus: {SltSta|AttnBtn PowerFlt MRL CmdCplt PresDet Interlock}\n"
-        "\t\t\tChanged: {SltSta|MRLChanged PresDetChanged LinkState}\n",
+        (
+            "\t\tSltCap:\t{SltCap|AttnBtn PwrCtrl MRL AttnInd PwrInd HotPlug Surprise}\n"
+            "\t\t\tSlot #{SltCap.Slot}, "
+            "PowerLimit {power_limit(SltCap.PowerLimitValue, SltCap.PowerLimitScale)}; "
+            "{SltCap|Interlock NoCompl}\n"
+            "\t\tSltCtl:\tEnable: {SltCtl|AttnBtn PwrFlt MRL PresDet CmdCplt HPIrq LinkChg}\n"
+            "\t\t\tControl: AttnInd {SltCtl.AttnInd=}, PwrInd {SltCtl.PwrInd=}, {SltCtl|Power Interlock}\n"
+            "\t\tSltSta:\tStatus: {SltSta|AttnBtn PowerFlt MRL CmdCplt PresDet Interlock}\n"
+            "\t\t\tChanged: {SltSta|MRLChanged PresDetChanged LinkState}\n"
+        ),
     ),
     (
         _ROOT,
-        "\t\tRootCap: {RootCap|CRSVisible}\n"
-        "\t\tRootCtl: {RootCtl|ErrCorrectable ErrNonFatal ErrFatal PMEIntEna CRSVisible}\n"
-        "\t\tRootSta: PME ReqID {RootSta.PMEReqID:04x}, {RootSta|PMEStatus PMEPending}\n",
+        (
+            "\t\tRootCap: {RootCap|CRSVisible}\n"
+            "\t\tRootCtl: {RootCtl|ErrCorrectable ErrNonFatal ErrFatal PMEIntEna CRSVisible}\n"
+            "\t\tRootSta: PME ReqID {RootSta.PMEReqID:04x}, {RootSta|PMEStatus PMEPending}\n"
+        ),
     ),
     (
         _SECOND,
-        "\t\tDevCap2: Completion Timeout: {DevCap2.TimeoutRange=}, {DevCap2|TimeoutDis NROPrPrP LTR}\n"
-        "\t\t\t {DevCap2|TagComp10 TagReq10} OBFF {DevCap2.OBFF=}, {DevCap2|ExtFmt EETLPPrefix}"
-        "{prefixes(DevCap2.EETLPPrefix, DevCap2.MaxEETLPPrefixes)}\n"
-        "\t\t\t EmergencyPowerReduction {DevCap2.EPR=}, EmergencyPowerReductionInit{DevCap2.EPRInit}\n"
-        "\t\t\t {DevCap2|FRS}",
+        (
+            "\t\tDevCap2: Completion Timeout: {DevCap2.TimeoutRange=}, {DevCap2|TimeoutDis NROPrPrP LTR}\n"
+            "\t\t\t {DevCap2|TagComp10 TagReq10} OBFF {DevCap2.OBFF=}, {DevCap2|ExtFmt EETLPPrefix}"
+            "{prefixes(DevCap2.EETLPPrefix, DevCap2.MaxEETLPPrefixes)}\n"
+            "\t\t\t EmergencyPowerReduction {DevCap2.EPR=}, EmergencyPowerReductionInit{DevCap2.EPRInit}\n"
+            "\t\t\t {DevCap2|FRS}"
+        ),
     ),
     (_second(_IS_ROOT), " LN System CLS {DevCap2.LNCLS=},"),
     (_second("Flags.PortType in (ROOT_PORT, ENDPOINT)"), " {DevCap2.TPHComp=}"),
@@ -453,13 +463,17 @@ _TEXT = (
     (_ATOMIC_CTL, "\n"),
     (
         _SECOND,
-        "\t\t\t {DevCtl2|IDOReq IDOCompl LTR} EmergencyPowerReductionReq{DevCtl2.EPRReq}\n"
-        "\t\t\t {DevCtl2|TagReq10} OBFF {DevCtl2.OBFF=}, {DevCtl2|EETLPPrefixBlk}\n",
+        (
+            "\t\t\t {DevCtl2|IDOReq IDOCompl LTR} EmergencyPowerReductionReq{DevCtl2.EPRReq}\n"
+            "\t\t\t {DevCtl2|TagReq10} OBFF {DevCtl2.OBFF=}, {DevCtl2|EETLPPrefixBlk}\n"
+        ),
     ),
     (
         f"{_TARGETED} and LnkCap2.all",
-        "\t\tLnkCap2: Supported Link Speeds: {speeds(LnkCap2.Speeds)}, "
-        "{LnkCap2|Crosslink Retimer TwoRetimers DRS}\n",
+        (
+            "\t\tLnkCap2: Supported Link Speeds: {speeds(LnkCap2.Speeds)}, "
+            "{LnkCap2|Crosslink Retimer TwoRetimers DRS}\n"
+        ),
     ),
     (
         _TARGETED,
@@ -471,15 +485,19 @@ _TEXT = (
     ),
     (
         _TARGETED,
-        "\n\t\t\t Transmit Margin: {LnkCtl2.Margin=}, {LnkCtl2|EnterModifiedCompliance ComplianceSOS}\n"
-        "\t\t\t Compliance Preset/De-emphasis: {LnkCtl2.CompliancePreset=}\n",
+        (
+            "\n\t\t\t Transmit Margin: {LnkCtl2.Margin=}, {LnkCtl2|EnterModifiedCompliance ComplianceSOS}\n"
+            "\t\t\t Compliance Preset/De-emphasis: {LnkCtl2.CompliancePreset=}\n"
+        ),
     ),
     (
         _second(_LINK),
-        "\t\tLnkSta2: Current De-emphasis Level: {LnkSta2.Deemphasis=}, "
-        "{LnkSta2|EqualizationComplete EqualizationPhase1}\n"
-        "\t\t\t {LnkSta2|EqualizationPhase2 EqualizationPhase3 LinkEqualizationRequest}\n"
-        "\t\t\t {LnkSta2|Retimer TwoRetimers} CrosslinkRes: {LnkSta2.CrosslinkRes=}",
+        (
+            "\t\tLnkSta2: Current De-emphasis Level: {LnkSta2.Deemphasis=}, "
+            "{LnkSta2|EqualizationComplete EqualizationPhase1}\n"
+            "\t\t\t {LnkSta2|EqualizationPhase2 EqualizationPhase3 LinkEqualizationRequest}\n"
+            "\t\t\t {LnkSta2|Retimer TwoRetimers} CrosslinkRes: {LnkSta2.CrosslinkRes=}"
+        ),
     ),
     (_second(_LINK), ", {LnkSta2|FltMode}"),
     (_DRS, ", {LnkSta2|DRS}\n\t\t\t DownstreamComp: {LnkSta2.DownstreamComp=}\n"),

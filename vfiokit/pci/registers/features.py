@@ -134,10 +134,12 @@ PTMControl 08/4  RW  PTM Control
     text=(
         "Precision Time Measurement\n",
         Need(0x04, 8, "\t\t<unreadable>\n"),
-        "\t\tPTMCap: {PTMCap|Requester Responder Root}\n"
-        "\t\tPTMClockGranularity: {unimplemented(PTMCap.Granularity)}\n"
-        "\t\tPTMControl: {PTMControl|Enabled RootSelected}\n"
-        "\t\tPTMEffectiveGranularity: {unknown(PTMControl.Granularity)}\n",
+        (
+            "\t\tPTMCap: {PTMCap|Requester Responder Root}\n"
+            "\t\tPTMClockGranularity: {unimplemented(PTMCap.Granularity)}\n"
+            "\t\tPTMControl: {PTMControl|Enabled RootSelected}\n"
+            "\t\tPTMEffectiveGranularity: {unknown(PTMControl.Granularity)}\n"
+        ),
     ),
 )
 
@@ -430,24 +432,32 @@ DevSta3  0c/4  RO  Device Status 3
     text=(
         "Device 3\n",
         Need(0x04, 4),
-        "\t\tDevCap3: DMWr Request Routing{DevCap3.DMWrRouting}, "
-        "14-Bit Tag Completer{DevCap3.TagComp14}, 14-Bit Tag Requester{DevCap3.TagReq14}\n"
-        "\t\t\t L0p{DevCap3.L0p}",
+        (
+            "\t\tDevCap3: DMWr Request Routing{DevCap3.DMWrRouting}, "
+            "14-Bit Tag Completer{DevCap3.TagComp14}, 14-Bit Tag Requester{DevCap3.TagReq14}\n"
+            "\t\t\t L0p{DevCap3.L0p}"
+        ),
         (
             "DevCap3.L0p",
-            ", Port L0p Exit Latency: {DevCap3.PortL0pExit=}, "
-            "Retimer L0p Exit Latency: {DevCap3.RetimerL0pExit=}",
+            (
+                ", Port L0p Exit Latency: {DevCap3.PortL0pExit=}, "
+                "Retimer L0p Exit Latency: {DevCap3.RetimerL0pExit=}"
+            ),
         ),
         "\n\t\t\t UIO Mem RdWr Completer{DevCap3.UIOComp}, UIO Mem RdWr Requester{DevCap3.UIOReq}\n",
         Need(0x08, 2),
-        "\t\tDevCtl3: DMWr Requester{DevCtl3.DMWrReq}, DMWr Egress Blocking{DevCtl3.DMWrBlock}, "
-        "14-Bit Tag Requester{DevCtl3.TagReq14}\n"
-        "\t\t\t L0p{DevCtl3.L0p}, Target Link Width: {width(DevCtl3.TargetWidth)}\n"
-        "\t\t\t UIO Mem RdWr Requester{DevCtl3.UIOReq}, "
-        "UIO Request 256B Boundary{contrary(DevCtl3.UIO256Dis)}\n",
+        (
+            "\t\tDevCtl3: DMWr Requester{DevCtl3.DMWrReq}, DMWr Egress Blocking{DevCtl3.DMWrBlock}, "
+            "14-Bit Tag Requester{DevCtl3.TagReq14}\n"
+            "\t\t\t L0p{DevCtl3.L0p}, Target Link Width: {width(DevCtl3.TargetWidth)}\n"
+            "\t\t\t UIO Mem RdWr Requester{DevCtl3.UIOReq}, "
+            "UIO Request 256B Boundary{contrary(DevCtl3.UIO256Dis)}\n"
+        ),
         Need(0x0C, 2),
-        "\t\tDevSta3: Initial Link Width: {width(DevSta3.InitialWidth)}, "
-        "Segment Captured{DevSta3.SegmentCaptured}, Remote L0p{DevSta3.RemoteL0p}\n",
+        (
+            "\t\tDevSta3: Initial Link Width: {width(DevSta3.InitialWidth)}, "
+            "Segment Captured{DevSta3.SegmentCaptured}, Remote L0p{DevSta3.RemoteL0p}\n"
+        ),
     ),
 )
 
@@ -482,8 +492,10 @@ High     04/4  RO  MRBL Locator, upper half
             "Cap.Length // 8 - 1",
             (
                 Need(0, 8, "\t\t<unreadable>\n"),
-                "\t\tLocator<n>: BIR: BAR{Low.BIR}, ID: {block_id(Low.BlockID)}, "
-                "offset: {High:08x}{Low.Offset:08x}\n",
+                (
+                    "\t\tLocator<n>: BIR: BAR{Low.BIR}, ID: {block_id(Low.BlockID)}, "
+                    "offset: {High:08x}{Low.Offset:08x}\n"
+                ),
             ),
         ),
     ),

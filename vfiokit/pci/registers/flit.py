@@ -70,21 +70,23 @@ MeasSts2 18/4  ROS  FBER Measurement Status 2
     text=(
         "Flit Logging\n",
         Need(0x04, 56),
-        "\t\tLog1:      Valid{Log1.Valid}, Link Width: {width(Log1.Width)}\n"
-        "\t\t\t   More entries{Log1.More} Unrecognized flit{Log1.Unrecognized} "
-        "FEC uncorrectable{Log1.Uncorrectable}\n"
-        "\t\t\t   SyndParityGrp0: {Log1.ParityGroup0:02x}, SyndCheckGrp0: {Log1.CheckGroup0:02x}\n"
-        "\t\tLog2:      SyndParityGrp1: {Log2.ParityGroup1:02x}, SyndCheckGrp1: {Log2.CheckGroup1:02x}\n"
-        "\t\t\t   SyndParityGrp2: {Log2.ParityGroup2:02x}, SyndCheckGrp2: {Log2.CheckGroup2:02x}\n"
-        "\t\tCntCtl:    Flit Error Counter En{CntCtl.Enable} "
-        "Flit Error Counter Interrupt En{CntCtl.Interrupt}\n"
-        "\t\t\t   Events to count: {CntCtl.Events}, Trigger Event on Error Count: {CntCtl.Trigger:02x}\n"
-        "\t\tCntSts:    Link Width when Error Counter Started {width(CntSts.Width)}\n"
-        "\t\t\t   Interrupt Generated based on Trigger Event Count{CntSts.Interrupt}, "
-        "FlitErr: {CntSts.Count}\n"
-        "\t\tMeasCtl:   En{MeasCtl.Enable} Granularity: {lane_choice(MeasCtl.Granularity)}\n"
-        "\t\tMeasSts1:  Flit Counter: {MeasSts1}\n"
-        "\t\tMeasSts2:  Invalid Flit Counter: {MeasSts2.Invalid}\n",
+        (
+            "\t\tLog1:      Valid{Log1.Valid}, Link Width: {width(Log1.Width)}\n"
+            "\t\t\t   More entries{Log1.More} Unrecognized flit{Log1.Unrecognized} "
+            "FEC uncorrectable{Log1.Uncorrectable}\n"
+            "\t\t\t   SyndParityGrp0: {Log1.ParityGroup0:02x}, SyndCheckGrp0: {Log1.CheckGroup0:02x}\n"
+            "\t\tLog2:      SyndParityGrp1: {Log2.ParityGroup1:02x}, SyndCheckGrp1: {Log2.CheckGroup1:02x}\n"
+            "\t\t\t   SyndParityGrp2: {Log2.ParityGroup2:02x}, SyndCheckGrp2: {Log2.CheckGroup2:02x}\n"
+            "\t\tCntCtl:    Flit Error Counter En{CntCtl.Enable} "
+            "Flit Error Counter Interrupt En{CntCtl.Interrupt}\n"
+            "\t\t\t   Events to count: {CntCtl.Events}, Trigger Event on Error Count: {CntCtl.Trigger:02x}\n"
+            "\t\tCntSts:    Link Width when Error Counter Started {width(CntSts.Width)}\n"
+            "\t\t\t   Interrupt Generated based on Trigger Event Count{CntSts.Interrupt}, "
+            "FlitErr: {CntSts.Count}\n"
+            "\t\tMeasCtl:   En{MeasCtl.Enable} Granularity: {lane_choice(MeasCtl.Granularity)}\n"
+            "\t\tMeasSts1:  Flit Counter: {MeasSts1}\n"
+            "\t\tMeasSts2:  Invalid Flit Counter: {MeasSts2.Invalid}\n"
+        ),
         _LANES,
     ),
 )
@@ -199,15 +201,17 @@ OsRx     20/4  RO  Ordered Set Rx Error Injection Status
     text=(
         "Flit Error Injection\n",
         Need(0x04, 32),
-        "\t\tFlitEiCtl1:   {Ctl1|En Tx Rx Rate2 Rate5 Rate8 Rate16 Rate32 Rate64}\n"
-        "\t\t\t      Number of errors: {Ctl1.Number}, Spacing between errors: {Ctl1.Spacing}, "
-        "Flit Type: {flit_type(Ctl1.FlitType)}\n"
-        "\t\tFlitEiCtl2:   Consecutive: {consecutive(Ctl2.Consecutive)}, Type: {error_type(Ctl2.Type)}, "
-        "Offset: {Ctl2.Offset}, Magnitude: {Ctl2.Magnitude}\n"
-        "\t\tFlitEiSts:    Tx: {injection(Status.Tx)}, Rx: {injection(Status.Rx)}\n"
-        "\t\tFlitEiOsCtl1: {OsCtl1|En Tx Rx TS0 TS1 TS2 SKP EIEOS EIOS}\n"
-        "\t\t\t      {OsCtl1|SDS Poll Conf L0 NoEq Eq01 Eq2 Eq3}\n"
-        "\t\tFlitEiOsCtl2: Bytes: {OsCtl2.Bytes:04x}, Lanes: {OsCtl2.Lanes:04x}\n",
+        (
+            "\t\tFlitEiCtl1:   {Ctl1|En Tx Rx Rate2 Rate5 Rate8 Rate16 Rate32 Rate64}\n"
+            "\t\t\t      Number of errors: {Ctl1.Number}, Spacing between errors: {Ctl1.Spacing}, "
+            "Flit Type: {flit_type(Ctl1.FlitType)}\n"
+            "\t\tFlitEiCtl2:   Consecutive: {consecutive(Ctl2.Consecutive)}, Type: {error_type(Ctl2.Type)}, "
+            "Offset: {Ctl2.Offset}, Magnitude: {Ctl2.Magnitude}\n"
+            "\t\tFlitEiSts:    Tx: {injection(Status.Tx)}, Rx: {injection(Status.Rx)}\n"
+            "\t\tFlitEiOsCtl1: {OsCtl1|En Tx Rx TS0 TS1 TS2 SKP EIEOS EIOS}\n"
+            "\t\t\t      {OsCtl1|SDS Poll Conf L0 NoEq Eq01 Eq2 Eq3}\n"
+            "\t\tFlitEiOsCtl2: Bytes: {OsCtl2.Bytes:04x}, Lanes: {OsCtl2.Lanes:04x}\n"
+        ),
         _status("FlitEiOsTx", "OsTx"),
         _status("FlitEiOsRx", "OsRx"),
     ),

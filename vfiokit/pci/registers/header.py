@@ -1,7 +1,7 @@
 """The headers: type 0 of functions, type 1 of bridges, type 2 of CardBus bridges (PCIe 6.0, 7.5.1)."""
 
 from vfiokit.pci.registers.rows import Capability, View
-from vfiokit.pci.registers.table import registers
+from vfiokit.pci.registers.table import Meanings, registers
 
 __all__ = ["CAPABILITIES", "CARDBUS", "NORMAL", "TO_PCI", "UNKNOWN"]
 
@@ -88,7 +88,11 @@ _SECONDARY = """
   14     RcvSERR=<SERR      RW1C  Received System Error
   15     DetPERR=<PERR      RW1C  Detected Parity Error
 """
-_VALUES = {"Status.DEVSEL": _DEVSEL, "Pin": _PINS}
+_VALUES: dict[str, Meanings] = {"Status.DEVSEL": _DEVSEL, "Pin": _PINS}
+
+
+def _types(count: int) -> dict[str, Meanings]:
+    return {f"BAR{number}.Type": _TYPES for number in range(count)}
 
 
 def _bars(count: int) -> str:
@@ -128,7 +132,7 @@ MinGrant 3e/1  RO  Min_Gnt
 MaxLatency 3f/1  RO  Max_Lat
   7:0    MaxLatency -   Max_Lat, in 250 ns
 """,
-        _VALUES | {f"BAR{number}.Type": _TYPES for number in range(6)},
+        _VALUES | _types(6),
     ),
     reserved=((0x35, 7),),
     text=(_CONTROL,),
@@ -195,7 +199,7 @@ BridgeCtl 3e/2  RW  Bridge Control
   10     DiscTmrStat  RW1C  Discard Timer Status
   11     DiscTmrSERREn  -  Discard Timer SERR# Enable
 """,
-        _VALUES | {"SecondaryStatus.DEVSEL": _DEVSEL} | {f"BAR{number}.Type": _TYPES for number in range(2)},
+        {**_VALUES, "SecondaryStatus.DEVSEL": _DEVSEL, **_types(2)},
     ),
     reserved=((0x35, 3),),
     text=(_CONTROL,),
@@ -260,7 +264,7 @@ SubsystemID 42/2  RW  Subsystem Device ID
 LegacyBase 44/4  RW  PC Card 16-bit IF Legacy Mode Base Address
   31:1   Base       -   Legacy Mode Base Address [<<1]
 """,
-        _VALUES | {"SecondaryStatus.DEVSEL": _DEVSEL, "BAR0.Type": _TYPES},
+        {**_VALUES, "SecondaryStatus.DEVSEL": _DEVSEL, **_types(1)},
     ),
     reserved=((0x15, 1),),
     text=(_CONTROL,),

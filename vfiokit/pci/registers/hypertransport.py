@@ -9,8 +9,24 @@ _SECTION = "HyperTransport 3.10, 7"
 _WIDTHS = dict(enumerate(("8bit", "16bit", "[2]", "32bit", "2bit", "4bit", "[6]", "N/C")))
 _FREQUENCIES = dict(
     enumerate(
-        ("200MHz", "300MHz", "400MHz", "500MHz", "600MHz", "800MHz", "1.0GHz", "1.2GHz", "1.4GHz", "1.6GHz")
-        + ("[a]", "[b]", "[c]", "[d]", "[e]", "Vend")
+        (
+            "200MHz",
+            "300MHz",
+            "400MHz",
+            "500MHz",
+            "600MHz",
+            "800MHz",
+            "1.0GHz",
+            "1.2GHz",
+            "1.4GHz",
+            "1.6GHz",
+            "[a]",
+            "[b]",
+            "[c]",
+            "[d]",
+            "[e]",
+            "Vend",
+        )
     )
 )
 _VALUES = {"MLWI": _WIDTHS, "MLWO": _WIDTHS, "LWI": _WIDTHS, "LWO": _WIDTHS, "Freq": _FREQUENCIES}
@@ -237,8 +253,10 @@ MemLimit 15/1  RW  Memory Limit Upper
         ),
         (
             f"{_NEW} and Feature.ExtRS",
-            f"\t\tError Handling: {{Handling|{_HANDLED}}}\n"
-            "\t\tPrefetchable memory behind bridge Upper: {MemBase:02x}-{MemLimit:02x}\n",
+            (
+                f"\t\tError Handling: {{Handling|{_HANDLED}}}\n"
+                "\t\tPrefetchable memory behind bridge Upper: {MemBase:02x}-{MemLimit:02x}\n"
+            ),
         ),
     ),
 )

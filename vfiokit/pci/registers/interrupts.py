@@ -49,7 +49,8 @@ Pending64  14/4  RO  Pending Bits | when {_MASKED_64}
         {"Capable": _COUNTS, "Enabled": _COUNTS},
     ),
     text=(
-        "MSI: {Flags|Enable} Count={power(Flags.Enabled)}/{power(Flags.Capable)} {Flags|Maskable Address64}\n",
+        "MSI: {Flags|Enable} Count={power(Flags.Enabled)}/{power(Flags.Capable)} ",
+        "{Flags|Maskable Address64}\n",
         Need(0x04, 6),
         (_32, "\t\tAddress: {AddressLow:08x}  Data: {Data32:04x}\n"),
         (_64, "\t\tAddress: {AddressHigh:08x}{AddressLow:08x}  Data: {Data64:04x}\n"),

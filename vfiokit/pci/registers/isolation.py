@@ -83,8 +83,10 @@ ARICtl   06/2  RW  ARI Control
     text=(
         "Alternative Routing-ID Interpretation (ARI)\n",
         Need(0x04, 4),
-        "\t\tARICap:\t{ARICap|MFVC ACS}, Next Function: {ARICap.NextFunction}\n"
-        "\t\tARICtl:\t{ARICtl|MFVC ACS}, Function Group: {ARICtl.FunctionGroup}\n",
+        (
+            "\t\tARICap:\t{ARICap|MFVC ACS}, Next Function: {ARICap.NextFunction}\n"
+            "\t\tARICtl:\t{ARICtl|MFVC ACS}, Function Group: {ARICtl.FunctionGroup}\n"
+        ),
     ),
 )
 
@@ -111,8 +113,10 @@ ATSCtl   06/2  RW  ATS Control
     text=(
         "Address Translation Service (ATS)\n",
         Need(0x04, 4),
-        "\t\tATSCap:\tInvalidate Queue Depth: {ATSCap.QueueDepth:02x}\n"
-        "\t\tATSCtl:\t{ATSCtl|Enable}, Smallest Translation Unit: {ATSCtl.STU:02x}\n",
+        (
+            "\t\tATSCap:\tInvalidate Queue Depth: {ATSCap.QueueDepth:02x}\n"
+            "\t\tATSCtl:\t{ATSCtl|Enable}, Smallest Translation Unit: {ATSCtl.STU:02x}\n"
+        ),
     ),
 )
 
@@ -142,8 +146,10 @@ Allocation 0c/4  RW  Outstanding Page Request Allocation
     text=(
         "Page Request Interface (PRI)\n",
         Need(0x04, 12),
-        "\t\tPRICtl: {PRICtl|Enable Reset}\n\t\tPRISta: {PRISta|RF UPRGI Stopped PASID}\n"
-        "\t\tPage Request Capacity: {Capacity:08x}, Page Request Allocation: {Allocation:08x}\n",
+        (
+            "\t\tPRICtl: {PRICtl|Enable Reset}\n\t\tPRISta: {PRISta|RF UPRGI Stopped PASID}\n"
+            "\t\tPage Request Capacity: {Capacity:08x}, Page Request Allocation: {Allocation:08x}\n"
+        ),
     ),
 )
 
@@ -168,8 +174,10 @@ PASIDCtl 06/2  RW  PASID Control
     text=(
         "Process Address Space ID (PASID)\n",
         Need(0x04, 4),
-        "\t\tPASIDCap: {PASIDCap|Exec Priv}, Max PASID Width: {PASIDCap.Width:02x}\n"
-        "\t\tPASIDCtl: {PASIDCtl|Enable Exec Priv}\n",
+        (
+            "\t\tPASIDCap: {PASIDCap|Exec Priv}, Max PASID Width: {PASIDCap.Width:02x}\n"
+            "\t\tPASIDCtl: {PASIDCtl|Enable Exec Priv}\n"
+        ),
     ),
 )
 
@@ -239,15 +247,17 @@ MigrationArray 3c/4  RO  VF Migration State Array Offset
     text=(
         "Single Root I/O Virtualization (SR-IOV)\n",
         Need(0x04, 0x3C),
-        "\t\tIOVCap:\t{IOVCap|Migration TagReq10} IntMsgNum {IOVCap.IntMsgNum}\n"
-        "\t\tIOVCtl:\t{IOVCtl|Enable Migration Interrupt MSE ARIHierarchy TagReq10}\n"
-        "\t\tIOVSta:\t{IOVSta|Migration}\n"
-        "\t\tInitial VFs: {InitialVFs}, Total VFs: {TotalVFs}, Number of VFs: {NumVFs}, "
-        "Function Dependency Link: {FunctionDependency:02x}\n"
-        "\t\tVF offset: {Offset}, stride: {Stride}, Device ID: {DeviceID:04x}\n"
-        "\t\tSupported Page Size: {PageSizes:08x}, System Page Size: {PageSize:08x}\n"
-        "{vf_bars(VFBAR0, VFBAR1, VFBAR2, VFBAR3, VFBAR4, VFBAR5)}"
-        "\t\tVF Migration: offset: {MigrationArray.Offset:08x}, BIR: {MigrationArray.BIR:x}\n",
+        (
+            "\t\tIOVCap:\t{IOVCap|Migration TagReq10} IntMsgNum {IOVCap.IntMsgNum}\n"
+            "\t\tIOVCtl:\t{IOVCtl|Enable Migration Interrupt MSE ARIHierarchy TagReq10}\n"
+            "\t\tIOVSta:\t{IOVSta|Migration}\n"
+            "\t\tInitial VFs: {InitialVFs}, Total VFs: {TotalVFs}, Number of VFs: {NumVFs}, "
+            "Function Dependency Link: {FunctionDependency:02x}\n"
+            "\t\tVF offset: {Offset}, stride: {Stride}, Device ID: {DeviceID:04x}\n"
+            "\t\tSupported Page Size: {PageSizes:08x}, System Page Size: {PageSize:08x}\n"
+            "{vf_bars(VFBAR0, VFBAR1, VFBAR2, VFBAR3, VFBAR4, VFBAR5)}"
+            "\t\tVF Migration: offset: {MigrationArray.Offset:08x}, BIR: {MigrationArray.BIR:x}\n"
+        ),
     ),
 )
 
@@ -313,15 +323,19 @@ OverlayHigh 2c/4  RW  MC_Overlay_BAR, upper half | when not port in (ENDPOINT, R
         (_ENDS, ", WindowSz {McastCap.WindowSize} ({window(McastCap.WindowSize)} bytes)"),
         # The end of the line is printed for ports alone.
         (_PORTS, ", {McastCap|ECRCRegen}\n"),
-        "\t\tMcastCtl: NumGroups {McastCtl.NumGroup}, {McastCtl|Enable}\n"
-        "\t\tMcastBAR: IndexPos {BaseLow.IndexPos}, BaseAddr {BaseHigh:08x}{BaseLow.Base:08x}\n"
-        "\t\tMcastReceiveVec:      {Receive:016x}\n"
-        "\t\tMcastBlockAllVec:     {BlockAll:016x}\n"
-        "\t\tMcastBlockUntransVec: {BlockUntranslated:016x}\n",
+        (
+            "\t\tMcastCtl: NumGroups {McastCtl.NumGroup}, {McastCtl|Enable}\n"
+            "\t\tMcastBAR: IndexPos {BaseLow.IndexPos}, BaseAddr {BaseHigh:08x}{BaseLow.Base:08x}\n"
+            "\t\tMcastReceiveVec:      {Receive:016x}\n"
+            "\t\tMcastBlockAllVec:     {BlockAll:016x}\n"
+            "\t\tMcastBlockUntransVec: {BlockUntranslated:016x}\n"
+        ),
         (
             f"not {_ENDS}",
-            "\t\tMcastOverlayBAR: OverlaySize {OverlayLow.Size} {overlay(OverlayLow.Size)}, "
-            "BaseAddr {OverlayHigh:08x}{OverlayLow.Base:08x}\n",
+            (
+                "\t\tMcastOverlayBAR: OverlaySize {OverlayLow.Size} {overlay(OverlayLow.Size)}, "
+                "BaseAddr {OverlayHigh:08x}{OverlayLow.Base:08x}\n"
+            ),
         ),
     ),
 )

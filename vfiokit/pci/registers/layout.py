@@ -58,7 +58,8 @@ class Layout:
     :ivar room: bytes that can be read of it, at least.
     :ivar size: bytes to the end of the last register.
     :ivar truncated: whether some registers are missing because they cannot be read.
-    :ivar decode: returns every field typed, in the order of :attr:`fields`, of a space and the capability's start.
+    :ivar decode: returns every field typed, in the order of :attr:`fields`, of a space and the
+        capability's start.
     """
 
     __slots__ = (
@@ -99,7 +100,7 @@ class Layout:
         return self._fields
 
     def compile(self, result: str, names: dict[str, Any]) -> Callable[[bytes | bytearray, int], Any]:
-        """Build a function of a space ``s`` and a start ``b`` that returns *result*, an expression over variables.
+        """Build a function of a space ``s`` and a start ``b`` that returns *result*, an expression.
 
         It unpacks the registers whose :attr:`variables` *result* names, and no others.
         """
@@ -116,8 +117,9 @@ class Layout:
         """Compile the decoder when it is needed for the first time."""
         names: dict[str, Any] = {}
         values = [typed(self.variables[placed.name], field, names) for placed, field in self.fields]
-        self.decode = self.compile(f"({', '.join(values)}{',' if values else ''})", names)
-        return self.decode(space, base)
+        decode = self.compile(f"({', '.join(values)}{',' if values else ''})", names)
+        self.decode = decode
+        return tuple(decode(space, base))
 
 
 def raw(variable: str, field: Field) -> str:
@@ -158,7 +160,9 @@ def _placed(row: Capability, true: frozenset[str], places: tuple[Place, ...]) ->
     for place in places:
         block = row.blocks[place.block]
         for register in block.registers:
-            yield Placed(f"{block.name}{place.label}{register.name}", place.offset + register.offset, register)
+            yield Placed(
+                f"{block.name}{place.label}{register.name}", place.offset + register.offset, register
+            )
 
 
 def _unpacker(

@@ -1,4 +1,4 @@
-"""Capabilities of conventional PCI: AGP, PCI-X, slots, hot-plug, subsystem, SATA, Advanced Features, FPB, VPD."""
+"""Conventional PCI: AGP, PCI-X, slots, hot-plug, subsystem, SATA, Advanced Features, FPB, VPD."""
 
 from vfiokit.pci.registers.rows import Capability, Need, View
 from vfiokit.pci.registers.table import registers
@@ -46,11 +46,13 @@ Command  08/4  RW  AGP Command
     text=(
         "AGP version {Version.Major:x}.{Version.Minor:x}\n",
         Need(0x04, 8),
-        "\t\tStatus: RQ={Status.RQ} {Status|Iso} ArqSz={Status.ArqSz} Cal={Status.Cal} "
-        "{Status|SBA ITACoh GART64 HTrans Over4G FW AGP3} "
-        "Rate={agp_rate(Status.Rate, Version.Major, Status.AGP3)}\n"
-        "\t\tCommand: RQ={Command.RQ} ArqSz={Command.ArqSz} Cal={Command.Cal} "
-        "{Command|SBA AGP GART64 Over4G FW} Rate={agp_rate(Command.Rate, Version.Major, Status.AGP3)}\n",
+        (
+            "\t\tStatus: RQ={Status.RQ} {Status|Iso} ArqSz={Status.ArqSz} Cal={Status.Cal} "
+            "{Status|SBA ITACoh GART64 HTrans Over4G FW AGP3} "
+            "Rate={agp_rate(Status.Rate, Version.Major, Status.AGP3)}\n"
+            "\t\tCommand: RQ={Command.RQ} ArqSz={Command.ArqSz} Cal={Command.Cal} "
+            "{Command|SBA AGP GART64 Over4G FW} Rate={agp_rate(Command.Rate, Version.Major, Status.AGP3)}\n"
+        ),
     ),
 )
 
@@ -155,10 +157,12 @@ Status   04/4  RO  PCI-X Status | rsvdz
     text=(
         "PCI-X non-bridge device\n",
         Need(0x04, 4),
-        "\t\tCommand: {Command|DPERE ERO} RBC={Command.RBC=} OST={Command.OST=}\n"
-        "\t\tStatus: Dev={Status.Bus:02x}:{Status.Device:02x}.{Status.Function} "
-        "{Status|Wide MHz133 SCD USC} DC={Status.DC=} DMMRBC={Status.DMMRBC=} DMOST={Status.DMOST=} "
-        "DMCRS={Status.DMCRS=} {Status|RSCEM MHz266 MHz533}\n",
+        (
+            "\t\tCommand: {Command|DPERE ERO} RBC={Command.RBC=} OST={Command.OST=}\n"
+            "\t\tStatus: Dev={Status.Bus:02x}:{Status.Device:02x}.{Status.Function} "
+            "{Status|Wide MHz133 SCD USC} DC={Status.DC=} DMMRBC={Status.DMMRBC=} DMOST={Status.DMOST=} "
+            "DMCRS={Status.DMCRS=} {Status|RSCEM MHz266 MHz533}\n"
+        ),
     ),
 )
 
@@ -207,11 +211,13 @@ Downstream 0c/4  RW  Downstream Split Transaction Control
     text=(
         "PCI-X bridge device\n",
         Need(0x04, 12),
-        "\t\tSecondary Status: {SecStatus|Wide MHz133 SCD USC SCO SRD} Freq={SecStatus.Freq=}\n"
-        "\t\tStatus: Dev={Status.Bus:02x}:{Status.Device:02x}.{Status.Function} "
-        "{Status|Wide MHz133 SCD USC SCO SRD}\n"
-        "\t\tUpstream: Capacity={Upstream.Capacity} CommitmentLimit={Upstream.Limit}\n"
-        "\t\tDownstream: Capacity={Downstream.Capacity} CommitmentLimit={Downstream.Limit}\n",
+        (
+            "\t\tSecondary Status: {SecStatus|Wide MHz133 SCD USC SCO SRD} Freq={SecStatus.Freq=}\n"
+            "\t\tStatus: Dev={Status.Bus:02x}:{Status.Device:02x}.{Status.Function} "
+            "{Status|Wide MHz133 SCD USC SCO SRD}\n"
+            "\t\tUpstream: Capacity={Upstream.Capacity} CommitmentLimit={Upstream.Limit}\n"
+            "\t\tDownstream: Capacity={Downstream.Capacity} CommitmentLimit={Downstream.Limit}\n"
+        ),
     ),
 )
 

@@ -1,7 +1,7 @@
 """Chooses what a capability is made of here, and keeps what was compiled for it.
 
-Conditions and counts are answered first; the answers choose a layout, whose functions are made once and then serve
-every capability of the same make.
+Conditions and counts are answered first; the answers choose a layout, whose functions are made once and
+then serve every capability of the same make.
 """
 
 from typing import Any

@@ -160,13 +160,15 @@ TxModTs2 1c/4  RO  Transmitted Modified TS Data 2
     text=(
         "Physical Layer 32.0 GT/s\n",
         Need(0x04, 0x1C, "\t\t<unreadable>\n"),
-        "\t\tPhy32Cap: {Cap|EqualizationBypass NoEqualizationNeeded}\n"
-        "\t\t\t  {Cap|ModTsMode0 ModTsMode1 ModTsMode2}\n"
-        "\t\tPhy32Ctl: {Ctl|EqualizationBypassDis NoEqualizationNeededDis}\n"
-        "\t\t\t  Modified TS Usage Mode: {Ctl.ModTsMode=}\n"
-        f"\t\tPhy32Sta: {{Status|{_SHOWN}}}\n"
-        "\t\t\t  Received Enhanced Link Behavior Control: {Status.LinkBehavior=}\n"
-        "\t\t\t  {Status|ModTsRecv TxPrecodeOn TxPrecodeReq NoEqualizationNeededRecv}\n",
+        (
+            "\t\tPhy32Cap: {Cap|EqualizationBypass NoEqualizationNeeded}\n"
+            "\t\t\t  {Cap|ModTsMode0 ModTsMode1 ModTsMode2}\n"
+            "\t\tPhy32Ctl: {Ctl|EqualizationBypassDis NoEqualizationNeededDis}\n"
+            "\t\t\t  Modified TS Usage Mode: {Ctl.ModTsMode=}\n"
+            f"\t\tPhy32Sta: {{Status|{_SHOWN}}}\n"
+            "\t\t\t  Received Enhanced Link Behavior Control: {Status.LinkBehavior=}\n"
+            "\t\t\t  {Status|ModTsRecv TxPrecodeOn TxPrecodeReq NoEqualizationNeededRecv}\n"
+        ),
     ),
 )
 
@@ -213,8 +215,10 @@ _64GT = _pam4(
     (
         "Physical Layer 64.0 GT/s\n",
         Need(0x04, 12, "\t\t<unreadable>\n"),
-        f"\t\tPhy64Sta: {{Status|{_SHOWN}}}\n"
-        "\t\t\t  {Status|TxPrecodeOn TxPrecodeReq NoEqualizationNeededRecv}\n",
+        (
+            f"\t\tPhy64Sta: {{Status|{_SHOWN}}}\n"
+            "\t\t\t  {Status|TxPrecodeOn TxPrecodeReq NoEqualizationNeededRecv}\n"
+        ),
     ),
 )
 _128GT = _pam4(

@@ -45,12 +45,16 @@ Data     07/1  RO  Data
         },
     ),
     text=(
-        "Power Management version {PMC.Version}\n"
-        "\t\tFlags: {PMC|PMEClk DSI D1 D2} AuxCurrent={PMC.AuxCurrent=}mA "
-        "PME(D0{PMC.PMED0},D1{PMC.PMED1},D2{PMC.PMED2},D3hot{PMC.PMED3hot},D3cold{PMC.PMED3cold})\n",
+        (
+            "Power Management version {PMC.Version}\n"
+            "\t\tFlags: {PMC|PMEClk DSI D1 D2} AuxCurrent={PMC.AuxCurrent=}mA "
+            "PME(D0{PMC.PMED0},D1{PMC.PMED1},D2{PMC.PMED2},D3hot{PMC.PMED3hot},D3cold{PMC.PMED3cold})\n"
+        ),
         Need(0x04, 4),
-        "\t\tStatus: D{PMCSR.State} {PMCSR|NoSoftRst PMEEnable} "
-        "DSel={PMCSR.DataSelect} DScale={PMCSR.DataScale} {PMCSR|PME}\n",
+        (
+            "\t\tStatus: D{PMCSR.State} {PMCSR|NoSoftRst PMEEnable} "
+            "DSel={PMCSR.DataSelect} DScale={PMCSR.DataScale} {PMCSR|PME}\n"
+        ),
         ("BSE.all", "\t\tBridge: PM{BSE.BPCC} {inverted(BSE.B2B3)}\n"),
     ),
 )
@@ -191,8 +195,10 @@ Ctl2     0c/4  RW  L1 PM Substates Control 2
         "\t\tL1SubCap: {Cap|PML12 PML11 ASPML12 ASPML11 Substates}\n",
         (
             _PM_OR_ASPM,
-            "\t\t\t  PortCommonModeRestoreTime={Cap.CommonModeRestoreTime}us "
-            "PortTPowerOnTime={power_on(Cap.PowerOnScale, Cap.PowerOnValue)}\n",
+            (
+                "\t\t\t  PortCommonModeRestoreTime={Cap.CommonModeRestoreTime}us "
+                "PortTPowerOnTime={power_on(Cap.PowerOnScale, Cap.PowerOnValue)}\n"
+            ),
         ),
         "\t\tL1SubCtl1: {Ctl1|PML12 PML11 ASPML12 ASPML11}\n",
         (_PM_OR_ASPM, "\t\t\t   T_CommonMode={Ctl1.CommonModeRestoreTime}us"),

@@ -46,17 +46,22 @@ AddressHigh 0c/4  HwInit  Link Address, upper half
             (
                 "\t\tLink<n>:\t",
                 Need(0, 16, "<unreadable>\n"),
-                "Desc:\tTargetPort={Desc.Port:02x} TargetComponent={Desc.Component:02x} {Desc|AssocRCRB} "
-                "LinkType={Desc.LinkType=} {Desc|LinkValid}\n"
-                "\t\t\tAddr:\t{link_target(Desc.LinkType, AddressLow, AddressHigh)}\n",
+                (
+                    "Desc:\tTargetPort={Desc.Port:02x} TargetComponent={Desc.Component:02x} "
+                    "{Desc|AssocRCRB} "
+                    "LinkType={Desc.LinkType=} {Desc|LinkValid}\n"
+                    "\t\t\tAddr:\t{link_target(Desc.LinkType, AddressLow, AddressHigh)}\n"
+                ),
             ),
         ),
     ),
     text=(
         "Root Complex Link\n",
         Need(0x04, 12),
-        "\t\tDesc:\tPortNumber={Desc.PortNumber:02x} ComponentID={Desc.ComponentID:02x} "
-        "EltType={element(Desc)}\n",
+        (
+            "\t\tDesc:\tPortNumber={Desc.PortNumber:02x} ComponentID={Desc.ComponentID:02x} "
+            "EltType={element(Desc)}\n"
+        ),
         None,
     ),
 )

@@ -8,7 +8,7 @@ the same capability (``Flags.Slot``) and over the facts of the function (:data:`
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = [
     "FACTS",
@@ -80,7 +80,7 @@ class Field:
     access: Access | None = None
     title: str = ""
     label: str = ""
-    values: Mapping[int | None, int | str] | None = None
+    values: Mapping[Any, int | str] | None = None
     unit: str = ""
     shift: int = 0
     bias: int = 0
@@ -118,7 +118,7 @@ class Field:
         if self.values is not None:
             for raw, meaning in self.values.items():
                 if meaning == value and raw is not None:
-                    return raw
+                    return int(raw)
             known = ", ".join(str(meaning) for raw, meaning in self.values.items() if raw is not None)
             raise ValueError(f"{self.name}: {value!r} is none of {known}")
         if isinstance(value, str):
@@ -195,7 +195,8 @@ class Need:
 Text = tuple["str | tuple[str, str] | Need | None", ...]
 """lspci's text: pieces, pieces with a condition, what must be readable; ``None`` stands for the blocks.
 
-In a piece, ``{Reg.Field}`` is a number, or ``+`` or ``-`` for a flag; ``{Reg.Field:08x}`` a number in a format;
+In a piece, ``{Reg.Field}`` is a number, or ``+`` or ``-`` for a flag; ``{Reg.Field:08x}`` a number in a
+format;
 ``{Reg.Field=}`` the meaning; ``{Reg|A B}`` flags with labels; ``{name(Reg.Field, Reg)}`` what a function of
 :mod:`vfiokit.pci.registers.wording` makes of contents.
 """
@@ -220,7 +221,7 @@ class Block:
 
 
 Walk = Callable[[bytes | bytearray, int, int], "tuple[Place, ...]"]
-"""Finds blocks that do not repeat evenly: of a space, the capability's start, and the end of what is readable."""
+"""Finds blocks that do not repeat evenly: of a space, a start, and the end of what is readable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

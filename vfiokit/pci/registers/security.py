@@ -1,7 +1,7 @@
 """Security: Integrity and Data Encryption, Data Object Exchange."""
 
 from vfiokit.pci.registers.rows import Block, Capability, Need, Place
-from vfiokit.pci.registers.table import registers
+from vfiokit.pci.registers.table import Meanings, registers
 
 __all__ = ["CAPABILITIES"]
 
@@ -9,7 +9,7 @@ _ENCRYPTION = {0: "no", 1: "17:2", 2: "25:2", 3: "33:2", 4: "41:2"}
 _STATES = {0: "insecure", 2: "secure", None: "reserved"}
 _AGGREGATION = {0: "none", 1: "2", 2: "4", 3: "8"}
 _ALGORITHM = {0: "AES-GCM 256, 96-bit MAC", None: "reserved"}
-_VALUES = {
+_VALUES: dict[str, Meanings] = {
     "NPR": _AGGREGATION,
     "PR": _AGGREGATION,
     "CPL": _AGGREGATION,
@@ -155,9 +155,11 @@ IDECtl   08/4  RW  IDE Control
             _ADDRESS,
             text=(
                 Need(0, 12, "\t\t<unreadable>\n"),
-                "\t\t{place(base, <at>, 0)}SelectiveIDE#<m> RID#<n>: Valid{Low.Valid} "
-                "Base={address_base(Low.BaseLow, BaseHigh)} "
-                "Limit={address_limit(Low.LimitLow, LimitHigh)}\n",
+                (
+                    "\t\t{place(base, <at>, 0)}SelectiveIDE#<m> RID#<n>: Valid{Low.Valid} "
+                    "Base={address_base(Low.BaseLow, BaseHigh)} "
+                    "Limit={address_limit(Low.LimitLow, LimitHigh)}\n"
+                ),
             ),
         ),
     ),
@@ -165,10 +167,13 @@ IDECtl   08/4  RW  IDE Control
     text=(
         "Integrity & Data Encryption\n",
         Need(0x04, 8, "\t\t<unreadable>\n"),
-        "\t\tIDECap: Lnk={streams(IDECap.Link, IDECap.TCs)} Sel={streams(IDECap.Selective, IDECap.Streams)} "
-        "{IDECap|FlowThru PartHdr Aggr PCPC IDEKM SelCfg} Alg='{algorithm(IDECap.Alg)}' "
-        "TCs={IDECap.TCs} {IDECap|TeeLim XT}\n"
-        "\t\tIDECtl: {IDECtl|FTEn}\n",
+        (
+            "\t\tIDECap: Lnk={streams(IDECap.Link, IDECap.TCs)} "
+            "Sel={streams(IDECap.Selective, IDECap.Streams)} "
+            "{IDECap|FlowThru PartHdr Aggr PCPC IDEKM SelCfg} Alg='{algorithm(IDECap.Alg)}' "
+            "TCs={IDECap.TCs} {IDECap|TeeLim XT}\n"
+            "\t\tIDECtl: {IDECtl|FTEn}\n"
+        ),
         None,
     ),
 )

@@ -7,20 +7,23 @@ A line that starts at the margin is a register, the indented ones below it are i
       7:5  MaxPayload  -   Max_Payload_Size
       15   FLReset     RO  Initiate Function Level Reset
 
-A register has a name, its offset and size in bytes, the access of its fields, a title, and after bars ``when`` with a
-condition, ``view`` with what vfio-pci does with it, ``rsvdz`` where reserved bits are written as 0. A field has its bits, a
+A register has a name, its offset and size in bytes, the access of its fields, a title, and after bars
+``when`` with a
+condition, ``view`` with what vfio-pci does with it, ``rsvdz`` where reserved bits are written as 0. A
+field has its bits, a
 name (``Name=label`` where lspci has another), an access or ``-`` for the register's, and a title, which ends
 with ``[unit]``, ``[+1]`` for a bias or ``[<<3]`` for a shift where the content is a number of that kind.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from vfiokit.pci.registers.rows import Access, Field, Register, View
 
 __all__ = ["Meanings", "registers"]
 
-Meanings = Mapping[int | None, int | str]
+Meanings = Mapping[Any, int | str]
 """Contents of a field and what they mean; ``None`` for all others."""
 
 _MARK = re.compile(r" *\[([^\]]*)\]$")
@@ -58,7 +61,7 @@ def _register(head: str, rows: list[str], meanings: dict[str, Meanings], used: s
     description, *options = (part.strip() for part in head.split("|"))
     name, place, access, *title = description.split()
     offset, size = place.split("/")
-    chosen = dict((option.split(None, 1) + [""])[:2] for option in options)
+    chosen = dict(([*option.split(None, 1), ""])[:2] for option in options)
     return Register(
         name,
         int(offset, 16),

@@ -149,27 +149,34 @@ CapC     0c/4  RO  CAPID0_C | when {_C}
         "Vendor Specific Information: Intel Capabilities v{Kind.Version}\n",
         (
             _A,
-            "\t\tCapA: {CapA|Peg60Dis Peg12Dis Peg11Dis Peg10Dis PeLWUDis} DmiWidth=x{CapA.DmiWidth=}\n"
-            "\t\t      {CapA|EccDis ForceEccEn VTdDis DmiG2Dis PegG2Dis} "
-            "DDRMaxSize={ddr_size(CapA.DDRMaxSize)}\n"
-            "\t\t      {CapA|NDis CDDis DDPCDis X2APICEn PDCDis IGDis} CDID={CapA.CDID} CRID={CapA.CRID}\n"
-            "\t\t      {CapA|DDROCCAP OCEn DDRWrtVrefEn DDR3LEn}\n",
+            (
+                "\t\tCapA: {CapA|Peg60Dis Peg12Dis Peg11Dis Peg10Dis PeLWUDis} DmiWidth=x{CapA.DmiWidth=}\n"
+                "\t\t      {CapA|EccDis ForceEccEn VTdDis DmiG2Dis PegG2Dis} "
+                "DDRMaxSize={ddr_size(CapA.DDRMaxSize)}\n"
+                "\t\t      {CapA|NDis CDDis DDPCDis X2APICEn PDCDis IGDis} "
+                "CDID={CapA.CDID} CRID={CapA.CRID}\n"
+                "\t\t      {CapA|DDROCCAP OCEn DDRWrtVrefEn DDR3LEn}\n"
+            ),
         ),
         (
             _B,
-            "\t\tCapB: {CapB|ImguDis OCbySSKUCap OCbySSKUEn SMTCap} CacheSzCap 0x{CapB.CacheSzCap:x}\n"
-            "\t\t      {CapB|SoftBinCap} "
-            "DDR3MaxFreqWithRef100={ddr3_frequency(CapB.DDR3MaxFreqWithRef100)} {CapB|PegG3Dis}\n"
-            "\t\t      {CapB|PkgTyp AddGfxEn AddGfxCap PegX16Dis DmiG3Dis GmmDis}\n"
-            "\t\t      DDR3MaxFreq={ddr3_maximum(CapB.DDR3MaxFreq)}MHz {CapB|LPDDR3En}\n",
+            (
+                "\t\tCapB: {CapB|ImguDis OCbySSKUCap OCbySSKUEn SMTCap} CacheSzCap 0x{CapB.CacheSzCap:x}\n"
+                "\t\t      {CapB|SoftBinCap} "
+                "DDR3MaxFreqWithRef100={ddr3_frequency(CapB.DDR3MaxFreqWithRef100)} {CapB|PegG3Dis}\n"
+                "\t\t      {CapB|PkgTyp AddGfxEn AddGfxCap PegX16Dis DmiG3Dis GmmDis}\n"
+                "\t\t      DDR3MaxFreq={ddr3_maximum(CapB.DDR3MaxFreq)}MHz {CapB|LPDDR3En}\n"
+            ),
         ),
         (
             _C,
-            "\t\tCapC: {CapC|PegG4Dis} DDR4MaxFreq={frequency(CapC.DDR4MaxFreq, CapC.Gear1MaxFreq)} "
-            "{CapC|LPDDREn} LPDDR4MaxFreq={frequency(CapC.LPDDR4MaxFreq, CapC.Gear1MaxFreq)} "
-            "{CapC|LPDDR4En}\n"
-            "\t\t      {CapC|QClkGvDis SgxDis} BClkOC={CapC.BClkOC=} {CapC|IddDis Pipe3Dis} "
-            "Gear1MaxFreq={frequency(CapC.Gear1MaxFreq, CapC.Gear1MaxFreq)}\n",
+            (
+                "\t\tCapC: {CapC|PegG4Dis} DDR4MaxFreq={frequency(CapC.DDR4MaxFreq, CapC.Gear1MaxFreq)} "
+                "{CapC|LPDDREn} LPDDR4MaxFreq={frequency(CapC.LPDDR4MaxFreq, CapC.Gear1MaxFreq)} "
+                "{CapC|LPDDR4En}\n"
+                "\t\t      {CapC|QClkGvDis SgxDis} BClkOC={CapC.BClkOC=} {CapC|IddDis Pipe3Dis} "
+                "Gear1MaxFreq={frequency(CapC.Gear1MaxFreq, CapC.Gear1MaxFreq)}\n"
+            ),
         ),
     ),
 )

@@ -35,7 +35,7 @@ def exit_latency(aspm: int, l0s: int, l1: int) -> str:
 
 
 def downgraded(port: int, status: int, capability: int) -> str:
-    """Compare what a link runs at with what it can; ports below which anything may be plugged say nothing."""
+    """Compare what a link runs at with what it can; ports with anything below them say nothing."""
     if status > capability:
         return " (overdriven)"
     return "" if status == capability or port in (4, 6, 8) else " (downgraded)"
@@ -352,9 +352,9 @@ def table(names: tuple[str, ...], value: int) -> str:
 
 def flit_type(value: int) -> str:
     """Return which flits errors are injected into (PCIe 6.0, 7.7.8.4)."""
-    names = ("any", "any non-IDLE", "only payload", "only NOP", "only IDLE", "only payload+seq")
-    names += ("only payload+1seq",)
-    return names[value] if value < len(names) else f"Unknown ({value})"
+    names = dict(enumerate(("any", "any non-IDLE", "only payload", "only NOP", "only IDLE")))
+    names |= {5: "only payload+seq", 6: "only payload+1seq"}
+    return names.get(value, f"Unknown ({value})")
 
 
 def consecutive(value: int) -> str:
@@ -469,9 +469,8 @@ def vf_bars(*bars: int) -> str:
         index += wide
         bits = "64" if low & 6 else "32"
         prefetchable = "" if low & 8 else "non-"
-        lines.append(
-            f"\t\tRegion {number}: Memory at {high}{low & ~15:08x} ({bits}-bit, {prefetchable}prefetchable)\n"
-        )
+        kind = f"({bits}-bit, {prefetchable}prefetchable)"
+        lines.append(f"\t\tRegion {number}: Memory at {high}{low & ~15:08x} {kind}\n")
     return "".join(lines)
 
 
