@@ -63,7 +63,7 @@ def _channels(number: int, view: View) -> Capability:
                 "PortCap1.ExtVCCount + 1",
                 (
                     "\t\tVC<n>:\t",
-                    Need(0, 12, "<unreadable>\n"),
+                    Need(0, 12, "<unreadable>\n", goes_on=True),
                     (
                         "Caps:\tPATOffset={Cap.TableOffset:02x} MaxTimeSlots={Cap.MaxTimeSlots} "
                         "{Cap|RejSnoopTrans}\n"

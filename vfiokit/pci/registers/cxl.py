@@ -47,7 +47,7 @@ def _cxl(
         registers=registers(_HEAD + table, values or {}),
         blocks=blocks,
         reserved=reserved,
-        text=(f"{_START}: CXL\n", f"\t\t{shown or title}\n", *text),
+        text=(f"{_START}: CXL\n", Need(0, "Head1.Length"), f"\t\t{shown or title}\n", *text),
     )
 
 
@@ -423,7 +423,7 @@ _UNKNOWN = Capability(
     section=_SECTION,
     when=_CXL,
     registers=registers(_HEAD),
-    text=(f"{_START}: CXL\n", "\t\tUnknown ID {Head2.ID:04x}\n"),
+    text=(f"{_START}: CXL\n", Need(0, "Head1.Length"), "\t\tUnknown ID {Head2.ID:04x}\n"),
 )
 _OTHER = Capability(
     id=0x23,

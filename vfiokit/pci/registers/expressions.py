@@ -28,9 +28,10 @@ PORT_NAMES = {
 _REFERENCE = re.compile(r"\b([A-Z]\w*)\.(\w+)\b")
 _NAME = re.compile(r"\b[a-z_]+\b")
 _KEY_BITS = 16
+_LOCAL = {"version": "s[b+2]&15", "room": "l-b"}
 
-Function = Callable[[bytes | bytearray, int, Facts], Any]
-"""Of a space, a capability's start, and facts."""
+Function = Callable[[bytes | bytearray, int, Facts, int], Any]
+"""Of a space, a capability's start, facts, and the end of what is readable."""
 
 
 def referenced(text: str) -> tuple[tuple[str, str], ...]:
@@ -95,10 +96,9 @@ def _bytes_of(row: Capability, expressions: Sequence[str]) -> int:
 
 
 def _function(row: Capability, used: Sequence[str], result: str) -> Function:
-    lines = [f"    {name} = f.{name}" for name in sorted({*used} - {"version"})]
-    if "version" in used:
-        lines.append("    version = s[b+2]&15")
-    source = "\n".join(["def answer(s, b, f):", *lines, f"    return {result}", ""])
+    lines = [f"    {name} = f.{name}" for name in sorted({*used} - {*_LOCAL})]
+    lines += [f"    {name} = {source}" for name, source in _LOCAL.items() if name in used]
+    source = "\n".join(["def answer(s, b, f, l):", *lines, f"    return {result}", ""])
     names: dict[str, Any] = dict(PORT_NAMES)
     exec(compile(source, f"<{row.name}>", "exec"), names)
     function: Function = names["answer"]

@@ -11,6 +11,7 @@ _AGP = Capability(
     title="AGP",
     section="AGP 3.0, 4.1",
     view=View.READ,
+    rests_on="what lspci 3.9.0 shows of each bit",
     registers=registers(
         """
 Version  02/1  RO  AGP Version
@@ -27,8 +28,7 @@ Status   04/4  RO  AGP Status
   9      SBA    -  Side Band Addressing
   12:10  Cal    -  Calibration cycle
   15:13  ArqSz  -  Optimum asynchronous request size
-  16     Coherent  -  Isochronous coherency
-  17     Iso    -  Isochronous support
+  16     Iso    -  Isochronous support
   31:24  RQ     -  Request queue depth [+1]
 Command  08/4  RW  AGP Command
   2:0    Rate   -  DATA_RATE

@@ -4,12 +4,13 @@ Conditions and counts are answered first; the answers choose a layout, whose fun
 then serve every capability of the same make.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from vfiokit.pci.registers.expressions import answers, key
 from vfiokit.pci.registers.layout import ROOMY, Layout
 from vfiokit.pci.registers.rendering import compile_text
-from vfiokit.pci.registers.rows import Capability, Facts, Place
+from vfiokit.pci.registers.rows import Capability, Facts, Need, Place
 
 __all__ = ["Maker"]
 
@@ -36,9 +37,7 @@ class Maker:
             row, expressions, f"({_bits(self._conditions)}, ({''.join(f'{text},' for text in counts)}))"
         )
         self._key = key(row, expressions) or (self._answer if expressions else None)
-        self._text_conditions = tuple(
-            dict.fromkeys(piece[0] for piece in row.text if isinstance(piece, tuple))
-        )
+        self._text_conditions = tuple(dict.fromkeys(_conditions(row)))
         self._text_needs, self._text_answer = answers(
             row, self._text_conditions, _bits(self._text_conditions)
         )
@@ -49,7 +48,7 @@ class Maker:
         """Whether what starts at *base* is of this row's kind."""
         if not self.row.when:
             return True
-        return base + self.match_needs <= limit and bool(self._match(space, base, facts))
+        return base + self.match_needs <= limit and bool(self._match(space, base, facts, limit))
 
     def layout(self, space: bytes | bytearray, base: int, limit: int, facts: Facts) -> Layout:
         """Return what the capability at *base* is made of.
@@ -62,11 +61,11 @@ class Maker:
         elif self._key is None:
             chosen = None
         elif base + self.needs <= limit:
-            chosen = self._key(space, base, facts)
+            chosen = self._key(space, base, facts, limit)
         else:
             space, start = _padded(space, base, limit, self.needs), base
             base, limit = 0, limit - start
-            chosen = self._key(space, base, facts)
+            chosen = self._key(space, base, facts, limit)
         layout = self._layouts.get(chosen)
         if layout is None:
             layout = self._make(chosen, space, base, facts)
@@ -79,9 +78,11 @@ class Maker:
         bits = 0
         if self._text_conditions:
             if base + self._text_needs <= limit:
-                bits = self._text_answer(space, base, facts)
+                bits = self._text_answer(space, base, facts, limit)
             else:
-                bits = self._text_answer(_padded(space, base, limit, self._text_needs), 0, facts)
+                bits = self._text_answer(
+                    _padded(space, base, limit, self._text_needs), 0, facts, limit - base
+                )
         text = layout.texts.get(bits)
         if text is None:
             true = frozenset(text for index, text in enumerate(self._text_conditions) if bits >> index & 1)
@@ -91,7 +92,7 @@ class Maker:
     def _bits_of(self, space: bytes | bytearray, base: int, limit: int, facts: Facts) -> int:
         if not self._conditions:
             return 0
-        bits, _ = self._answer(_padded(space, base, limit, self.needs), 0, facts)
+        bits, _ = self._answer(_padded(space, base, limit, self.needs), 0, facts, limit - base)
         return int(bits)
 
     def _make(
@@ -100,7 +101,7 @@ class Maker:
         if self.row.walk is not None:
             places, bits = chosen
         else:
-            bits, counts = self._answer(space, base, facts) if self._key else (0, ())
+            bits, counts = self._answer(space, base, facts, ROOMY) if self._key else (0, ())
             places = self._even(counts)
         true = frozenset(text for index, text in enumerate(self._conditions) if bits >> index & 1)
         if len(self._layouts) >= _MOST:
@@ -129,6 +130,15 @@ class Maker:
             for index, block in enumerate(self.row.blocks)
             for number in range(max(numbers.get(index, 0), 0))
         )
+
+
+def _conditions(row: Capability) -> Iterator[str]:
+    """Yield the conditions in a row's text."""
+    for piece in row.text:
+        if isinstance(piece, tuple):
+            yield piece[0]
+        elif isinstance(piece, Need) and piece.condition:
+            yield piece.condition
 
 
 def _bits(conditions: tuple[str, ...]) -> str:

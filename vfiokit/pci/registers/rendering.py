@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from vfiokit.pci.registers import wording
@@ -30,6 +31,7 @@ class _Writer:
     def __init__(self, layout: Layout, true: frozenset[str]) -> None:
         self.layout = layout
         self.true = true
+        self.stopped = False
         self.names: dict[str, Any] = {"P": "-+", **vars(wording)}
 
     def readable(self) -> Iterator[str]:
@@ -46,13 +48,21 @@ class _Writer:
 
     def _pieces(self, text: Text, prefix: str) -> Iterator[str]:
         for piece in text:
+            if self.stopped:
+                return
             if piece is None:
                 for place in self.layout.places:
                     block = self.layout.row.blocks[place.block]
                     yield from self._pieces(_numbered(block.text, place), f"{block.name}{place.label}")
             elif isinstance(piece, Need):
-                if piece.offset + piece.size > self.layout.room:
+                missing = (
+                    piece.condition not in self.true
+                    if isinstance(piece.size, str)
+                    else piece.offset + piece.size > self.layout.room
+                )
+                if missing:
                     yield _literal(piece.otherwise)
+                    self.stopped = not piece.goes_on
                     return
             elif isinstance(piece, str):
                 yield self._filled(piece, prefix)
@@ -117,7 +127,7 @@ def _numbered(text: Text, place: Place) -> Text:
         if isinstance(piece, str):
             return put(piece)
         if isinstance(piece, Need):
-            return Need(piece.offset + place.offset, piece.size, piece.otherwise)
+            return replace(piece, offset=piece.offset + place.offset)
         return piece and (piece[0], put(piece[1]))
 
     return tuple(map(each, text))

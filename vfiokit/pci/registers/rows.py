@@ -185,11 +185,21 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A place in lspci's text that needs bytes: where they cannot be read it says *otherwise* and stops."""
+    """A place in lspci's text that needs bytes: where they cannot be read it says *otherwise* and stops.
+
+    :ivar size: bytes, or an expression for them.
+    :ivar goes_on: whether only the block stops, and the next one is tried.
+    """
 
     offset: int
-    size: int
+    size: int | str
     otherwise: str = ""
+    goes_on: bool = False
+
+    @property
+    def condition(self) -> str:
+        """What must hold, of one whose size is an expression."""
+        return f"{self.offset} + {self.size} <= room" if isinstance(self.size, str) else ""
 
 
 Text = tuple["str | tuple[str, str] | Need | None", ...]
@@ -287,5 +297,5 @@ class Facts(NamedTuple):
     lanes: int = 0
 
 
-FACTS = (*Facts._fields, "version")
-"""The names of facts; ``version`` is that of an extended capability."""
+FACTS = (*Facts._fields, "version", "room")
+"""The names of facts; ``version`` is that of an extended capability, ``room`` what is readable of it, in bytes."""

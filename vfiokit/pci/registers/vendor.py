@@ -24,7 +24,7 @@ _VIRTIO = Capability(
     title="Vendor Specific Information: VirtIO",
     section="Virtio 1.3, 4.1.4",
     view=View.WRITABLE,
-    when="vendor == 0x1af4 and 0x1000 <= device <= 0x107f and Length.Length >= 16",
+    when="vendor == 0x1af4 and 0x1000 <= device <= 0x107f and 16 <= Length.Length <= room",
     registers=registers(
         f"""
 Length   02/1  RO  cap_len
