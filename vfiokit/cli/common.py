@@ -1,7 +1,9 @@
 """What the commands share: the root, names, output that fits where it goes, completion."""
 
+import contextlib
+import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -12,7 +14,27 @@ from vfiokit.sysfs.roots import open_source
 from vfiokit.sysfs.scan import Part, scan
 from vfiokit.sysfs.source import Source
 
-__all__ = ["complete_selector", "echo_lines", "find_names", "is_terminal", "open_root", "warn_problems"]
+__all__ = [
+    "collector_paused",
+    "complete_selector",
+    "echo_lines",
+    "find_names",
+    "is_terminal",
+    "open_root",
+    "warn_problems",
+]
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Make many values at once: none is in a cycle, and the collector would walk them all for nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def open_root(ctx: click.Context) -> Source:

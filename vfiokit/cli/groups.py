@@ -5,6 +5,7 @@ import click
 from vfiokit.analysis.platform import has_iommu, host_findings
 from vfiokit.analysis.selection import is_name, select_group
 from vfiokit.cli.common import (
+    collector_paused,
     complete_selector,
     echo_lines,
     find_names,
@@ -40,7 +41,8 @@ def command(ctx: click.Context, selectors: tuple[str, ...], style: str | None, a
     """
     style = "json" if as_json else style or ("table" if is_terminal() else "plain")
     source = open_root(ctx)
-    host = scan(source, _parts(selectors, style))
+    with collector_paused():
+        host = scan(source, _parts(selectors, style))
     findings = host_findings(host)
     views = [group_view(host, group) for group in _chosen(host, selectors)] if host.groups else []
     names = find_names(source)
