@@ -201,7 +201,8 @@ class Topology:
 
 def has_late_unit(host: Host) -> bool:
     """Whether an IOMMU of the host may learn of a function as late as when its driver probes."""
-    return not _LATE_TABLES.isdisjoint(known(host.platform.acpi_tables, ()) or ())
+    tables = known(host.platform.acpi_tables, ()) or ()
+    return not _LATE_TABLES.isdisjoint(tables)
 
 
 def order_by_number(host: Host) -> tuple[PciAddress, ...]:
