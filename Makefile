@@ -37,7 +37,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/mypy --explicit-package-bases --exclude tests/vm/inside tests/vm
-	MYPYPATH=tests/vm/inside:benchmarks $(BIN)/mypy tests/vm/inside benchmarks
+	MYPYPATH=tests/vm/inside:benchmarks $(BIN)/mypy --explicit-package-bases tests/vm/inside benchmarks
 
 layers: $(STAMP)
 	$(BIN)/lint-imports --no-cache
