@@ -25,7 +25,7 @@ _UNSAFE = "sys/module/{}/parameters/allow_unsafe_interrupts"
 _UNSAFE_MODULES = ("iommufd", "vfio_iommu_type1")
 _NOIOMMU = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 _CLASSES = ("net", "block")
-_PCI_NAME = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_PCI_NAME = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 
 _T = TypeVar("_T")
 

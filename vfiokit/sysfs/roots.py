@@ -59,7 +59,7 @@ def _open_file(path: str, name: str) -> Source:
         data = _content(path, name)
     except OSError as error:
         raise BadRoot(
-            error.strerror or str(error), operation="open", subject=name, errno=error.errno
+            error.strerror or str(error), operation="open", subject=name, errno=error.errno, hint=_HINT
         ) from error
     if not is_archive(data[:512]):
         raise BadRoot("not an archive", operation="open", subject=name, hint=_HINT)
