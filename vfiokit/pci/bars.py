@@ -1,12 +1,10 @@
 """BARs, ROM, windows and BARs of virtual functions: where each lies, how large it is, who says so.
 
 A register says where a BAR is and not how large; its size comes from the kernel, from the resizable BAR
-capability, from
-Enhanced Allocation or from VFIO. Physical BARs are never sized by writing: that unmaps a device that may
-be in use.
+capability, from Enhanced Allocation or from VFIO. Physical BARs are never sized by writing: that unmaps a
+device that may be in use.
 """
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -138,9 +136,13 @@ def overlaps(placed: Iterable[tuple[str, Bar]]) -> Iterator[tuple[str, Bar, str,
             ),
             key=lambda each: (each[0] or 0, each[1]),
         )
-        for (_, owner, bar), (_, other, following) in itertools.pairwise(chosen):
-            if owner != other and (bar.end or 0) > (following.address or 0):
-                yield owner, bar, other, following
+        open_: list[tuple[str, Bar]] = []
+        for start, owner, bar in chosen:
+            open_ = [(other, earlier) for other, earlier in open_ if (earlier.end or 0) > (start or 0)]
+            for other, earlier in open_:
+                if other != owner:
+                    yield other, earlier, owner, bar
+            open_.append((owner, bar))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,9 +271,11 @@ def _rom(space: ConfigSpace, resources: ResourceTable | None) -> Iterator[Bar]:
     register = 0 if register == _ONES else register
     resource = resources.rom if resources else None
     decoded = bool(register & 1 and space.header.get("Command.Mem"))
-    if resource is None or resource.is_absent:
+    if resource is None:
         if register & _ROM_MASK:
             yield Bar(kind=Kind.ROM, index=0, address=register & _ROM_MASK, enabled=decoded)
+        return
+    if resource.is_absent:
         return
     marks = [] if resource.is_assigned else ["unassigned"]
     marks += ["shadow"] if resource.flags & Flag.ROM_SHADOW else []
@@ -436,6 +440,8 @@ def _resizable(
     found: dict[tuple[Kind, int], tuple[int, tuple[int, ...]]] = {}
     structure = space.find(name, extended=True)
     number = 0
+    if structure is not None and structure.get("Bar0Control.Count") not in range(1, 7):
+        return found
     while structure is not None and f"Bar{number}Control" in structure.layout.by_name:
         prefix = f"Bar{number}"
         number += 1

@@ -96,8 +96,8 @@ class ConfigSpace:
 
         A virtual function has no identifiers of its own, but a header type.
         """
-        data = self.image.data
-        return data[:4] == b"\xff\xff\xff\xff" and data[4:_HEADER_SIZE].strip(b"\xff") == b""
+        data, end = self.image.data, min(self.image.limit, _HEADER_SIZE)
+        return data[:4] == b"\xff\xff\xff\xff" and data[4:end].strip(b"\xff") == b""
 
     @property
     def header(self) -> Structure:
@@ -289,10 +289,13 @@ class ConfigSpace:
 
 
 def _ensure_walk(image: Image, maker: Maker, offset: int, facts: Facts) -> None:
-    """Fetch a capability whose length only its own content says, a step at a time."""
+    """Fetch a capability whose length only its own content says, a step at a time.
+
+    What was not fetched is zero, which makes it no longer than it is.
+    """
     size = 16
     while image.ensure(offset, size):
-        needed = maker.layout(image.data, offset, offset + size, facts).size
+        needed = maker.layout(image.data, offset, image.limit, facts).size
         if needed <= size:
             return
         size = needed

@@ -219,7 +219,7 @@ def _msix(space: Space, structure: Structure) -> Iterator[Diagnostic]:
 
 
 def _rebar(space: Space, structure: Structure) -> Iterator[Diagnostic]:
-    count = structure.get("First.Count")
+    count = structure.get("Bar0Control.Count")
     if isinstance(count, int) and not 0 < count <= 6:
         yield Diagnostic(
             structure.offset, Code.REBAR_COUNT, f"{structure.name} says that it has {count} BARs"

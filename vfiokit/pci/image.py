@@ -10,6 +10,8 @@ EXTENDED_SIZE = 4096
 """Bytes of the largest config space (PCIe 6.0, 7.2)."""
 
 _DWORD = 4
+_HEADER_SIZE = 64
+_ENDS = (64, 128, 256)
 
 
 class Origin(StrEnum):
@@ -41,15 +43,15 @@ class Image(Protocol):
 
 
 class BytesImage:
-    """A config space that is in memory; what is beyond the bytes cannot be read."""
+    """A config space that is in memory; what is beyond the bytes cannot be read, the header is zeros there."""
 
     __slots__ = ("data", "limit", "origin")
 
     is_complete = True
 
     def __init__(self, data: bytes, origin: Origin = Origin.BYTES) -> None:
-        self.data: bytes | bytearray = data
         self.limit = min(len(data), EXTENDED_SIZE)
+        self.data: bytes | bytearray = data if self.limit >= _HEADER_SIZE else data.ljust(_HEADER_SIZE, b"\0")
         self.origin = origin
 
     def ensure(self, offset: int, size: int) -> bool:
@@ -108,6 +110,16 @@ class SparseImage:
         self.data[start : start + len(got)] = got
         self._present[first : first + len(got) // _DWORD] = b"\1" * (len(got) // _DWORD)
         if len(got) < size:
-            self.limit = min(self.limit, start + len(got))
+            self.limit = min(self.limit, start + len(got) if got else self._end_before(start))
             return False
         return True
+
+    def _end_before(self, offset: int) -> int:
+        """Find out where the space ends for this reader, who got nothing at *offset*.
+
+        An unprivileged one sees the header alone; conventional functions have 256 bytes.
+        """
+        for end in _ENDS:
+            if end < offset and not self._present[end // _DWORD] and not self._read(end, _DWORD):
+                return end
+        return offset

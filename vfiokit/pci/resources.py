@@ -98,11 +98,14 @@ def parse_resources(text: bytes) -> ResourceTable:
 
 
 def _windows_at(rest: list[Resource]) -> int:
-    """Return where the windows start: at the first line with their flag, less closed ones before it."""
-    for index, each in enumerate(rest):
-        if each.flags & Flag.WINDOW:
-            return index if index < _VF_BARS or len(rest) < _VF_BARS else _VF_BARS
-    return len(rest)
+    """Return where the windows start among the lines after the ROM.
+
+    Newer kernels mark a window; in older ones it stands behind six lines of VF BARs, where there are six.
+    """
+    marked = next((index for index, each in enumerate(rest) if each.flags & Flag.WINDOW), None)
+    if marked is not None and marked < _VF_BARS:
+        return 0
+    return _VF_BARS if len(rest) >= _VF_BARS else 0
 
 
 def _line(line: bytes) -> Resource:

@@ -132,50 +132,48 @@ Buses    04/4  RO  Enhanced Allocation Second DW | when header == 1
 _SIZES = {code: 1 << 20 + code for code in range(44)}
 
 
-def _resizable(number: int, name: str, title: str, shown: str, view: View) -> Capability:
+_BAR_CAP = """
+{name}Cap  {cap:02x}/4  RO  Resizable BAR Capability
+  31:4   Sizes     -   Supported sizes, bit 4 for 1 MB
+{name}Control  {control:02x}/4  RW  Resizable BAR Control
+  2:0    Index     RO  BAR Index
+{count}
+  13:8   Size      -   BAR Size [bytes]
+  31:16  MoreSizes RO  Supported sizes, bit 16 for 256 TB
+"""
+_COUNT = "  7:5    Count     RO  Number of Resizable BARs"
+_BAR_TEXT = (
+    "\t\tBAR {Control.Index}: current size:{bar_size(Control.Size)}"
+    "{bar_sizes(Cap.Sizes, Control.MoreSizes)}\n"
+)
+_COUNTED = "0 < Bar0Control.Count <= 6"
+
+
+def _resizable(number: int, name: str, title: str, section: str, shown: str, view: View) -> Capability:
     return Capability(
         id=number,
         name=name,
         title=title,
         extended=True,
-        section="PCIe 6.0, 7.8.6" if number == 0x15 else "PCIe 6.0, 7.8.7",
+        section=section,
         view=view,
-        registers=registers(
-            """
-First    08/4  RW  Resizable BAR Control of the first BAR, for its count
-  7:5    Count  RO  Number of Resizable BARs
-"""
-        ),
+        registers=registers(_BAR_CAP.format(name="Bar0", cap=4, control=8, count=_COUNT), {"Size": _SIZES}),
         blocks=(
             Block(
                 "Bar",
-                registers(
-                    """
-Cap      00/4  RO  Resizable BAR Capability
-  31:4   Sizes     -   Supported sizes, bit 4 for 1 MB
-Control  04/4  RW  Resizable BAR Control
-  2:0    Index     RO  BAR Index
-  13:8   Size      -   BAR Size [bytes]
-  31:16  MoreSizes RO  Supported sizes, bit 16 for 256 TB
-""",
-                    {"Size": _SIZES},
-                ),
-                4,
+                registers(_BAR_CAP.format(name="", cap=0, control=4, count=""), {"Size": _SIZES}),
+                0x0C,
                 8,
-                "First.Count if 0 < First.Count <= 6 else 0",
-                (
-                    Need(0, 8, "\t\t<unreadable>\n"),
-                    (
-                        "\t\tBAR {Control.Index}: current size:{bar_size(Control.Size)}"
-                        "{bar_sizes(Cap.Sizes, Control.MoreSizes)}\n"
-                    ),
-                ),
+                f"Bar0Control.Count - 1 if {_COUNTED} else 0",
+                (Need(0, 8, "\t\t<unreadable>\n"), _BAR_TEXT),
+                first=1,
             ),
         ),
         text=(
             f"{shown} Resizable BAR\n",
             Need(0x04, 8, "\t\t<unreadable>\n"),
-            ("not 0 < First.Count <= 6", "{bar_count(First.Count)}"),
+            (f"not {_COUNTED}", "{bar_count(Bar0Control.Count)}"),
+            (_COUNTED, _BAR_TEXT.replace("Control", "Bar0Control").replace("Cap", "Bar0Cap")),
             None,
         ),
     )
@@ -183,6 +181,6 @@ Control  04/4  RW  Resizable BAR Control
 
 CAPABILITIES = (
     _EA,
-    _resizable(0x15, "ReBAR", "Resizable BAR", "Physical", View.READ),
-    _resizable(0x24, "VFReBAR", "VF Resizable BAR", "Virtual", View.HIDDEN),
+    _resizable(0x15, "ReBAR", "Resizable BAR", "PCIe 6.0, 7.8.6", "Physical", View.READ),
+    _resizable(0x24, "VFReBAR", "VF Resizable BAR", "PCIe 6.0, 7.8.7", "Virtual", View.HIDDEN),
 )

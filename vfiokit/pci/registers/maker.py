@@ -17,6 +17,9 @@ __all__ = ["Maker"]
 _MOST = 1 << 10
 """Layouts kept of one row: hostile bytes must not fill the memory."""
 
+_MOST_TEXTS = 1 << 6
+"""Texts kept of one layout, for the same reason."""
+
 
 class Maker:
     """Makes the layouts of one row.
@@ -86,6 +89,8 @@ class Maker:
         text = layout.texts.get(bits)
         if text is None:
             true = frozenset(text for index, text in enumerate(self._text_conditions) if bits >> index & 1)
+            if len(layout.texts) >= _MOST_TEXTS:
+                layout.texts.clear()
             text = layout.texts[bits] = compile_text(layout, true)
         return text(space, base)
 
@@ -126,7 +131,7 @@ class Maker:
     def _even(self, counts: tuple[int, ...]) -> tuple[Place, ...]:
         numbers = dict(zip(self._counted, counts, strict=True)) if counts else {}
         return tuple(
-            Place(index, str(number), block.offset + number * block.stride)
+            Place(index, str(block.first + number), block.offset + number * block.stride)
             for index, block in enumerate(self.row.blocks)
             for number in range(max(numbers.get(index, 0), 0))
         )

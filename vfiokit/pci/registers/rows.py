@@ -220,6 +220,7 @@ class Block:
     :ivar offset: of the first, from the capability's start, in bytes.
     :ivar stride: from one to the next, in bytes.
     :ivar count: how many: an expression.
+    :ivar first: the number of the first.
     """
 
     name: str
@@ -228,6 +229,7 @@ class Block:
     stride: int = 0
     count: str = ""
     text: Text = ()
+    first: int = 0
 
 
 Walk = Callable[[bytes | bytearray, int, int], "tuple[Place, ...]"]
@@ -298,4 +300,4 @@ class Facts(NamedTuple):
 
 
 FACTS = (*Facts._fields, "version", "room")
-"""The names of facts; ``version`` is that of an extended capability, ``room`` what is readable of it, in bytes."""
+"""The names of facts; ``version`` is that of an extended capability, ``room`` what is readable, in bytes."""

@@ -66,7 +66,7 @@ def _register(head: str, rows: list[str], meanings: dict[str, Meanings], used: s
         name,
         int(offset, 16),
         int(size),
-        tuple(_field(name, row, meanings, used) for row in rows),
+        tuple(sorted((_field(name, row, meanings, used) for row in rows), key=lambda field: field.low)),
         Access(access),
         " ".join(title),
         chosen.get("when", ""),
