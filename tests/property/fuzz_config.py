@@ -91,9 +91,7 @@ def mutated(random: random.Random, seed: bytes) -> bytes:
 
 def seeds(random: random.Random) -> list[bytes]:
     """Return what is mutated."""
-    recorded = [
-        each.data for path in paths("pciutils", "*.dump") for each in parse_dump(path.read_bytes())
-    ]
+    recorded = [each.data for path in paths("pciutils", "*.dump") for each in parse_dump(path.read_bytes())]
     return [built(random) for _ in range(DRAWN)] + recorded
 
 

@@ -21,6 +21,7 @@ from vfiokit.pci.structure import Structure
 
 __all__ = ["ConfigSpace", "Decoded"]
 
+_NO_FACTS = Facts()
 _HEADERS = tuple(map(Maker, (NORMAL, TO_PCI, CARDBUS)))
 _UNKNOWN_HEADER = Maker(UNKNOWN)
 _HEADER_SIZE = 0x40
@@ -251,14 +252,15 @@ class ConfigSpace:
         return _unknown_maker(number, extended=extended)
 
     def _layout(self, maker: Maker, offset: int) -> Layout:
-        image, facts = self.image, self.facts
+        image, facts = self.image, self.facts if maker.asks else _NO_FACTS
         if image.is_complete:
             return maker.layout(image.data, offset, image.limit, facts)
         image.ensure(offset, maker.needs)
         if maker.row.walk is not None:
             _ensure_walk(image, maker, offset, facts)
         layout = maker.layout(image.data, offset, image.limit, facts)
-        if image.ensure(offset, layout.size):
+        # Not all(): what is there is fetched even if something else is not.
+        if False not in [image.ensure(offset + start, size) for start, size in layout.runs]:
             return layout
         return maker.layout(image.data, offset, image.limit, facts)
 

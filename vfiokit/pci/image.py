@@ -43,7 +43,7 @@ class Image(Protocol):
 
 
 class BytesImage:
-    """A config space that is in memory; what is beyond the bytes cannot be read, the header is zeros there."""
+    """A config space that is in memory; what is beyond its end cannot be read; a short header is zeros."""
 
     __slots__ = ("data", "limit", "origin")
 
@@ -51,7 +51,9 @@ class BytesImage:
 
     def __init__(self, data: bytes, origin: Origin = Origin.BYTES) -> None:
         self.limit = min(len(data), EXTENDED_SIZE)
-        self.data: bytes | bytearray = data if self.limit >= _HEADER_SIZE else data.ljust(_HEADER_SIZE, b"\0")
+        self.data: bytes | bytearray = (
+            data if self.limit >= _HEADER_SIZE else data.ljust(_HEADER_SIZE, b"\0")
+        )
         self.origin = origin
 
     def ensure(self, offset: int, size: int) -> bool:

@@ -6,7 +6,6 @@ other, so that whoever reads it can be told apart from whoever only read the exa
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -30,7 +29,6 @@ _FACT = re.compile(r"\b(vendor|header) == (\w+)")
 _VIRTIO_DEVICE = 0x1041
 
 
-@dataclass(frozen=True)
 class DrawnSpace:
     """A config space with what was put into it.
 
@@ -40,10 +38,25 @@ class DrawnSpace:
     :ivar broken: what was broken afterwards, empty for a valid one.
     """
 
-    data: bytes
-    capabilities: tuple[tuple[Capability, int], ...]
-    extended: tuple[tuple[Capability, int], ...] = ()
-    broken: str = ""
+    def __init__(
+        self,
+        data: bytes,
+        capabilities: tuple[tuple[Capability, int], ...],
+        extended: tuple[tuple[Capability, int], ...] = (),
+        broken: str = "",
+    ) -> None:
+        self.data = data
+        self.capabilities = capabilities
+        self.extended = extended
+        self.broken = broken
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{row.name} at {offset:#x}: {self.data[offset : offset + 64].rstrip(bytes(1)).hex()}"
+            for row, offset in (*self.capabilities, *self.extended)
+        ]
+        broken = f", {self.broken} broken" if self.broken else ""
+        return f"<header {self.data[:64].hex()}, {'; '.join(shown)}, {len(self.data)} bytes{broken}>"
 
 
 def all_rows(*, extended: bool) -> tuple[Capability, ...]:

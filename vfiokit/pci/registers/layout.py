@@ -64,6 +64,7 @@ class Layout:
 
     __slots__ = (
         "_fields",
+        "_runs",
         "by_name",
         "decode",
         "places",
@@ -91,6 +92,7 @@ class Layout:
         self.decode: Callable[[bytes | bytearray, int], tuple[Any, ...]] = self._first_decode
         self.texts: dict[int, Callable[[bytes | bytearray, int], str]] = {}
         self._fields: tuple[tuple[Placed, Field], ...] | None = None
+        self._runs: tuple[tuple[int, int], ...] | None = None
 
     @property
     def fields(self) -> tuple[tuple[Placed, Field], ...]:
@@ -98,6 +100,20 @@ class Layout:
         if self._fields is None:
             self._fields = tuple((placed, field) for placed in self.registers for field in placed.row.fields)
         return self._fields
+
+    @property
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """Offsets and sizes of the bytes that registers are in, without the gaps between them."""
+        if self._runs is None:
+            runs: list[tuple[int, int]] = []
+            for placed in self.registers:
+                start, end = placed.offset & ~3, (placed.offset + placed.row.size + 3) & ~3
+                if runs and start <= runs[-1][1]:
+                    runs[-1] = runs[-1][0], max(end, runs[-1][1])
+                else:
+                    runs.append((start, end))
+            self._runs = tuple((start, end - start) for start, end in runs)
+        return self._runs
 
     def compile(self, result: str, names: dict[str, Any]) -> Callable[[bytes | bytearray, int], Any]:
         """Build a function of a space ``s`` and a start ``b`` that returns *result*, an expression.

@@ -27,6 +27,7 @@ class Maker:
     :ivar row: the row.
     :ivar match_needs: bytes that :meth:`matches` looks at.
     :ivar needs: bytes that :meth:`layout` looks at, but for rows with a walk.
+    :ivar asks: whether there is more than one layout, so that facts are needed.
     """
 
     def __init__(self, row: Capability) -> None:
@@ -44,6 +45,7 @@ class Maker:
         self._text_needs, self._text_answer = answers(
             row, self._text_conditions, _bits(self._text_conditions)
         )
+        self.asks = self.row.walk is not None or self._key is not None
         self._layouts: dict[Any, Layout] = {}
         self._truncated: dict[tuple[Any, int], Layout] = {}
 
