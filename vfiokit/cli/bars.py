@@ -4,7 +4,7 @@ import click
 
 from vfiokit.address import PciAddress
 from vfiokit.analysis.selection import is_name, select_device
-from vfiokit.cli.common import complete_selector, echo_lines, open_root
+from vfiokit.cli.common import complete_selector, echo_document, echo_lines, open_root
 from vfiokit.errors import VfiokitError
 from vfiokit.model.host import Host
 from vfiokit.pci.bars import Bar, bars, needs, overlaps
@@ -39,7 +39,7 @@ def command(ctx: click.Context, selectors: tuple[str, ...], total: bool, as_json
         from vfiokit.render.bars import bars_object
         from vfiokit.render.json import document, dumps
 
-        echo_lines([dumps(document("bars", source.name, **bars_object(found, summary, clashes)))])
+        echo_document(dumps(document("bars", source.name, **bars_object(found, summary, clashes))))
     else:
         from vfiokit.render.bars import bar_lines, needs_lines
 

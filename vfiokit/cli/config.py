@@ -8,7 +8,7 @@ import click
 
 from vfiokit.address import PciAddress
 from vfiokit.analysis.selection import is_name, select_device
-from vfiokit.cli.common import complete_selector, echo_lines, open_root
+from vfiokit.cli.common import complete_selector, echo_document, echo_lines, open_root
 from vfiokit.errors import NotFound, UsageError, VfiokitError
 from vfiokit.pci.config import ConfigSpace
 from vfiokit.pci.dump import Dumped, format_dump, parse_dump
@@ -144,7 +144,7 @@ def _show(ctx: click.Context, functions: list[_Function], style: str, *, as_json
 
         source = ctx.obj or "/"
         objects = [function_object(each.address, each.space) for each in functions]
-        echo_lines([dumps(document("config", source, functions=objects))])
+        echo_document(dumps(document("config", source, functions=objects)))
         return
     if style == "dump":
         named = [_dump_of(each) for each in functions]
@@ -195,7 +195,7 @@ def _show_only(functions: list[_Function], path: str, *, as_json: bool) -> int:
     if as_json and (objects or not missing):
         from vfiokit.render.json import document, dumps
 
-        echo_lines([dumps(document("config.only", "/", found=objects))])
+        echo_document(dumps(document("config.only", "/", found=objects)))
     if missing is not None and not several:
         raise missing
     return 0
@@ -229,7 +229,7 @@ def _compare(ctx: click.Context, functions: list[_Function], other: str, *, as_j
         from vfiokit.render.json import document, dumps
 
         body = [each._asdict() for each in found]
-        echo_lines([dumps(document("config.diff", "/", one=one.name, other=name, differences=body))])
+        echo_document(dumps(document("config.diff", "/", one=one.name, other=name, differences=body)))
     else:
         echo_lines(difference_lines(found, one.name, name))
     return 1 if found else 0

@@ -3,7 +3,14 @@
 import click
 
 from vfiokit.analysis.selection import is_name, select_device
-from vfiokit.cli.common import complete_selector, echo_lines, find_names, open_root, warn_problems
+from vfiokit.cli.common import (
+    complete_selector,
+    echo_document,
+    echo_lines,
+    find_names,
+    open_root,
+    warn_problems,
+)
 from vfiokit.pci.bars import bars
 from vfiokit.sysfs.function import FunctionFiles
 from vfiokit.sysfs.scan import Part, scan
@@ -32,7 +39,7 @@ def command(ctx: click.Context, selector: str, as_json: bool) -> int:
         from vfiokit.render.json import document, dumps
         from vfiokit.render.show import show_object
 
-        echo_lines([dumps(document("show", source.name, **show_object(device, space, ranges, names)))])
+        echo_document(dumps(document("show", source.name, **show_object(device, space, ranges, names))))
     else:
         from vfiokit.render.show import show_lines
 

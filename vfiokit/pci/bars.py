@@ -175,7 +175,13 @@ def needs(ranges: Iterable[Bar]) -> Needs:
     Sizes are powers of two and each BAR is aligned to its own; laid out by falling size they leave no gap.
     VFIO maps by pages, so that a smaller BAR counts as one.
     """
-    chosen = [each for each in ranges if each.kind in (Kind.BAR, Kind.ROM, Kind.ENHANCED)]
+    ranges = list(ranges)
+    chosen = [each for each in ranges if each.kind in (Kind.BAR, Kind.ROM)]
+    # The kernel shows an entry of Enhanced Allocation as the BAR that it stands for.
+    placed = {(each.is_io, each.address) for each in chosen}
+    chosen += [
+        each for each in ranges if each.kind is Kind.ENHANCED and (each.is_io, each.address) not in placed
+    ]
     known = [each for each in chosen if each.size]
     wide = [each.size or 0 for each in known if _is_above(each)]
     low = [each.size or 0 for each in known if not each.is_io and not _is_above(each)]

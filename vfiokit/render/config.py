@@ -13,6 +13,7 @@ __all__ = ["config_lines", "diagnostic_lines", "difference_lines", "field_text",
 
 _WIDTH = 110
 _INDENT = 34
+_UNITS = {"bytes": "B"}
 
 
 def config_lines(address: PciAddress | None, space: ConfigSpace) -> Iterator[str]:
@@ -59,7 +60,8 @@ def field_text(field: FieldValue) -> str:
     if isinstance(field.value, str):
         return f"{field.name}={field.value.replace(' ', '_')}"
     wide = field.high - field.low >= 12
-    return f"{field.name}={field.value:#x}" if wide else f"{field.name}={field.value}{field.unit}"
+    unit = _UNITS.get(field.unit, field.unit)
+    return f"{field.name}={field.value:#x}" if wide else f"{field.name}={field.value}{unit}"
 
 
 def selected_lines(address: PciAddress | None, chosen: Iterable[Selected]) -> Iterator[str]:
@@ -74,7 +76,7 @@ def selected_lines(address: PciAddress | None, chosen: Iterable[Selected]) -> It
             yield f"{prefix}{structure.name}.{register.name} {register.value:0{digits}x} {shown}".rstrip()
         else:
             value = int(field.value) if isinstance(field.value, bool) else field.value
-            yield f"{prefix}{structure.name}.{register.name}.{field.name} {value}{field.unit}"
+            yield f"{prefix}{structure.name}.{register.name}.{field.name} {value}"
 
 
 def diagnostic_lines(address: PciAddress | None, space: ConfigSpace) -> Iterator[str]:
