@@ -19,6 +19,7 @@ needs_sphinx = "8.2"
 extensions = [
     "commands",
     "quirk_tables",
+    "register_tables",
     "rooms",
     "myst_parser",
     "sphinx.ext.autodoc",

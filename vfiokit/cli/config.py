@@ -241,7 +241,8 @@ def _other(ctx: click.Context, one: _Function, text: str) -> tuple[_Function, st
         with open(text, "rb") as file:
             content = file.read()
     except OSError:
-        return next(_live(ctx, (text,), every=False)), text
+        found = next(_live(ctx, (text,), every=False))
+        return found, found.name
     dumped = list(_dumped(content, ()))
     same = [each for each in dumped if each.address == one.address]
     if not same and len(dumped) != 1:

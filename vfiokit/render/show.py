@@ -95,14 +95,15 @@ def _link(space: ConfigSpace) -> dict[str, Any]:
 
 
 def _capability(structure: Structure) -> str:
-    """Return a capability with the first of what is on in it."""
+    """Return a capability with the first of what is set in it, register by register."""
     where = f"[{structure.offset:03x}]" if structure.is_extended else f"[{structure.offset:02x}]"
-    fields = [
-        field_text(field)
-        for register in structure.registers
-        if register.name != "Header"
-        for field in register.fields()
-        if field.raw
-    ]
-    more = " …" if len(fields) > _FIELDS else ""
-    return f"{where} {structure.title}: {' '.join(fields[:_FIELDS])}{more}".rstrip(": ")
+    left, shown = _FIELDS, []
+    for register in structure.registers:
+        fields = [field_text(field) for field in register.fields() if field.raw]
+        if fields and register.name != "Header":
+            cut = ["…"] if len(fields) > left else []
+            shown.append(" ".join([register.name, *fields[:left], *cut]))
+            left -= len(fields)
+        if left <= 0:
+            break
+    return f"{where} {structure.title}: {'; '.join(shown)}".rstrip(": ")

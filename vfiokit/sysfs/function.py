@@ -7,7 +7,7 @@ from vfiokit.errors import CannotTell, VfiokitError
 from vfiokit.pci.config import ConfigSpace
 from vfiokit.pci.image import Origin, SparseImage
 from vfiokit.pci.lspci import KernelView
-from vfiokit.pci.resources import Resource, ResourceTable, parse_resources
+from vfiokit.pci.resources import ResourceTable, parse_resources
 from vfiokit.sysfs.source import Source, follow
 
 __all__ = ["FunctionFiles"]
@@ -59,15 +59,13 @@ class FunctionFiles:
         except OSError:
             return None
 
-    def kernel_view(self) -> KernelView:
-        """Return what the kernel adds to the config space in lspci's text."""
+    def kernel_view(self) -> KernelView | None:
+        """Return what the kernel adds in lspci's text, ``None`` where that was not recorded."""
         table = self.resources()
-        empty = (Resource(),) * 6
+        if table is None:
+            return None
         return KernelView(
-            irq=self.number("irq") or 0,
-            regions=table.bars if table else empty,
-            rom=table.rom if table else None,
-            windows=table.windows if table else (),
+            irq=self.number("irq") or 0, regions=table.bars, rom=table.rom, windows=table.windows
         )
 
     def _read_at(self, offset: int, size: int) -> bytes:
