@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from struct import Struct
 from typing import NamedTuple
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "Hazard",
     "extended",
     "extended_in",
+    "plain_extended",
+    "plain_standard",
     "standard",
     "standard_in",
 ]
@@ -26,6 +29,9 @@ _HEADER_END = 0x40
 _EXTENDED_START = 0x100
 _EXTENDED_END = 0x1000
 _ONES = 0xFFFFFFFF
+_MOST_STANDARD = (0x100 - _HEADER_END) // 4
+_MOST_EXTENDED = (_EXTENDED_END - _EXTENDED_START) // 4
+_HEAD = Struct("<I")
 
 
 class CapabilityId:
@@ -159,6 +165,38 @@ def extended_in(
         if head >> 20 & 3:
             report(Hazard.MISALIGNED, head >> 20)
         offset = head >> 20 & 0xFFC
+
+
+def plain_standard(data: Data, limit: int, *, cardbus: bool) -> list[Found] | None:
+    """Return a standard list in which nothing is wrong, fast; ``None`` for any other."""
+    if limit < _HEADER_END:
+        return None
+    found: list[Found] = []
+    if not data[_STATUS] & _STATUS_CAP_LIST:
+        return found
+    offset = data[_CARDBUS_POINTER if cardbus else _CAPABILITY_POINTER]
+    while offset:
+        number = data[offset] if _HEADER_END <= offset < limit - 1 and not offset & 3 else 0xFF
+        if number == 0xFF or len(found) >= _MOST_STANDARD:
+            return None
+        found.append(Found(number, offset))
+        offset = data[offset + 1]
+    return found
+
+
+def plain_extended(data: Data, limit: int) -> list[Found] | None:
+    """Return an extended list in which nothing is wrong, fast; ``None`` for any other."""
+    found: list[Found] = []
+    offset = _EXTENDED_START
+    while offset:
+        if not _EXTENDED_START <= offset <= limit - 4 or offset & 3 or len(found) >= _MOST_EXTENDED:
+            return None
+        (head,) = _HEAD.unpack_from(data, offset)
+        if head in (0, _ONES):
+            return None if found else found
+        found.append(Found(head & 0xFFFF, offset))
+        offset = head >> 20
+    return found
 
 
 class _Reader:

@@ -6,13 +6,22 @@
 """
 
 from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import Any, NamedTuple
 
 from vfiokit.errors import UsageError
-from vfiokit.pci.capabilities import CapabilityId, Found, Hazard, extended_in, standard_in
+from vfiokit.pci.capabilities import (
+    CapabilityId,
+    Found,
+    Hazard,
+    extended_in,
+    plain_extended,
+    plain_standard,
+    standard_in,
+)
 from vfiokit.pci.diagnostics import Diagnostic, examine, walked
 from vfiokit.pci.image import BytesImage, Image
-from vfiokit.pci.registers import makers
+from vfiokit.pci.registers import ONLY_MAKERS, makers
 from vfiokit.pci.registers.header import CARDBUS, NORMAL, TO_PCI, UNKNOWN
 from vfiokit.pci.registers.layout import Layout
 from vfiokit.pci.registers.maker import Maker
@@ -28,6 +37,7 @@ _HEADER_SIZE = 0x40
 _CONVENTIONAL_SIZE = 0x100
 _EMPTY = (b"\0\0\0\0", b"\xff\xff\xff\xff")
 _BAR_COUNTS = (6, 2, 1)
+_BARS = Struct("<6I")
 _MOST_LANES = 32
 _UNKNOWN: dict[tuple[int, bool], Maker] = {}
 
@@ -127,27 +137,34 @@ class ConfigSpace:
     def standard_list(self) -> list[Found]:
         """Return identifier and offset of the standard capabilities, in list order."""
         if self._standard is None:
-            image, report = self.image, self._report(extended=False)
+            image = self.image
             cardbus = self.header_type == 2
-            gone = self.is_gone
-            found = standard_in(image.data, image.ensure, cardbus=cardbus, report=report)
-            self._standard = [] if gone else list(found)
+            found = plain_standard(image.data, image.limit, cardbus=cardbus) if image.is_complete else None
+            if found is None:
+                report = self._report(extended=False)
+                found = list(standard_in(image.data, image.ensure, cardbus=cardbus, report=report))
+            self._standard = [] if found and self.is_gone else found
         return self._standard
 
     def extended_list(self) -> list[Found]:
         """Return identifier and offset of the extended capabilities, in list order."""
         if self._extended is None:
-            image, report = self.image, self._report(extended=True)
-            reachable = self.may_be_extended and not self.is_aliased
-            self._extended = list(extended_in(image.data, image.ensure, report=report)) if reachable else []
+            image, found = self.image, None
+            if self.may_be_extended and not self.is_aliased:
+                found = plain_extended(image.data, image.limit) if image.is_complete else None
+                if found is None:
+                    report = self._report(extended=True)
+                    found = list(extended_in(image.data, image.ensure, report=report))
+            self._extended = found or []
         return self._extended
 
     @property
     def may_be_extended(self) -> bool:
         """Whether a capability says that there may be space beyond 256 bytes."""
-        return any(
-            each.id in (CapabilityId.PCI_EXPRESS, CapabilityId.PCI_X) for each in self.standard_list()
-        )
+        for number, _ in self.standard_list():
+            if number in (CapabilityId.PCI_EXPRESS, CapabilityId.PCI_X):
+                return True
+        return False
 
     @property
     def is_aliased(self) -> bool:
@@ -207,12 +224,19 @@ class ConfigSpace:
 
     def decode(self) -> list[Decoded]:
         """Decode everything at once: the header, then the capabilities in list order."""
-        data = self.image.data
+        image = self.image
+        data, limit = image.data, image.limit
         layout = self._layout(self._header_maker(), 0)
         decoded = [Decoded(layout, 0, layout.decode(data, 0))]
+        facts = self.facts if image.is_complete else None
         for extended, found in ((False, self.standard_list()), (True, self.extended_list())):
+            only = ONLY_MAKERS[extended]
             for number, offset in found:
-                layout = self._layout(self._maker(number, offset, extended=extended), offset)
+                maker = only.get(number) or self._maker(number, offset, extended=extended)
+                if facts is not None:
+                    layout = maker.layout(data, offset, limit, facts)
+                else:
+                    layout = self._layout(maker, offset)
                 decoded.append(Decoded(layout, offset, layout.decode(data, offset)))
         return decoded
 
@@ -265,22 +289,25 @@ class ConfigSpace:
         return maker.layout(image.data, offset, image.limit, facts)
 
     def _gather(self) -> Facts:
-        image, kind = self.image, self.header_type
+        image, data = self.image, self.image.data
         port, lanes = -1, 0
         for number, offset in self.standard_list():
             if number == CapabilityId.PCI_EXPRESS and image.ensure(offset, 4):
                 # Flags at 2, Link Capabilities at 12 (PCIe 6.0, 7.5.3).
-                port = image.data[offset + 2] >> 4
-                width = image.data[offset + 12 : offset + 14] if image.ensure(offset + 12, 2) else b""
-                lanes = min(int.from_bytes(width, "little") >> 4 & 0x3F, _MOST_LANES)
+                port = data[offset + 2] >> 4
+                wide = image.ensure(offset + 12, 2)
+                lanes = (
+                    min((data[offset + 12] | data[offset + 13] << 8) >> 4 & 0x3F, _MOST_LANES) if wide else 0
+                )
+        kind = self.header_type
         return Facts(
-            header=kind,
-            port=port,
-            vendor=int.from_bytes(image.data[0:2], "little"),
-            device=int.from_bytes(image.data[2:4], "little"),
-            memory=_has_memory(image.data, min(image.limit, _HEADER_SIZE), kind),
-            first=self.first,
-            lanes=0 if port in (9, 10) else lanes,
+            kind,
+            port,
+            data[0] | data[1] << 8,
+            data[2] | data[3] << 8,
+            _has_memory(data, kind) if image.limit >= _HEADER_SIZE else False,
+            self.first,
+            0 if port in (9, 10) else lanes,
         )
 
     def _report(self, *, extended: bool) -> Callable[[Hazard, int], None]:
@@ -303,17 +330,20 @@ def _ensure_walk(image: Image, maker: Maker, offset: int, facts: Facts) -> None:
         size = needed
 
 
-def _has_memory(data: bytes | bytearray, limit: int, kind: int) -> bool:
+def _has_memory(data: bytes | bytearray, kind: int) -> bool:
     """Whether a BAR is one of memory; a 64-bit one in the last place is none."""
-    count = _BAR_COUNTS[kind] if kind < len(_BAR_COUNTS) and limit >= _HEADER_SIZE else 0
+    count = _BAR_COUNTS[kind] if kind < len(_BAR_COUNTS) else 0
+    words = _BARS.unpack_from(data, 0x10)
     index = 0
     while index < count:
-        at = 0x10 + 4 * index
-        low, high = int.from_bytes(data[at : at + 4], "little"), data[at + 4 : at + 8]
+        low = words[index]
+        if not low or low == 0xFFFFFFFF:
+            index += 1
+            continue
         wide = low & 7 == 4
-        if low not in (0, 0xFFFFFFFF) and not low & 1 and (not wide or (index + 1 < count and high)):
+        if not low & 1 and (not wide or index + 1 < count):
             return True
-        index += 1 + (wide and low not in (0, 0xFFFFFFFF))
+        index += 1 + wide
     return False
 
 

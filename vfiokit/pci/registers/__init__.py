@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from vfiokit.pci.registers.maker import Maker
 from vfiokit.pci.registers.rows import Capability
 
-__all__ = ["FAMILIES", "capabilities", "families", "makers"]
+__all__ = ["FAMILIES", "ONLY_MAKERS", "capabilities", "families", "makers"]
 
 FAMILIES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "allocation": ((0x14,), (0x15, 0x24)),
@@ -41,6 +41,8 @@ _MODULES = {
     for number in numbers
 }
 _MAKERS: dict[tuple[int, int], tuple[Maker, ...]] = {}
+ONLY_MAKERS: tuple[dict[int, Maker], dict[int, Maker]] = ({}, {})
+"""Makers that were met, of identifiers with one row for all functions: standard, extended."""
 
 
 def makers(number: int, extended: bool) -> tuple[Maker, ...]:
@@ -55,6 +57,8 @@ def makers(number: int, extended: bool) -> tuple[Maker, ...]:
         )
         if key in _MODULES:
             _MAKERS[key] = found
+            if len(found) == 1 and not found[0].row.when:
+                ONLY_MAKERS[extended][number] = found[0]
     return found
 
 

@@ -33,6 +33,10 @@ ROOMY = 1 << 13
 _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _VARIABLE = re.compile(r"\br(\d+)\b")
 _TABLE_WIDTH = 8
+_MANY = 3
+"""Fields from which on a register is looked up as a whole."""
+_MOST_CONTENTS = 1 << 10
+"""Contents kept of one register."""
 
 
 class Placed(NamedTuple):
@@ -132,10 +136,39 @@ class Layout:
     def _first_decode(self, space: bytes | bytearray, base: int) -> tuple[Any, ...]:
         """Compile the decoder when it is needed for the first time."""
         names: dict[str, Any] = {}
-        values = [typed(self.variables[placed.name], field, names) for placed, field in self.fields]
+        values = []
+        for placed in self.registers:
+            variable, fields = self.variables[placed.name], placed.row.fields
+            if len(fields) >= _MANY:
+                names[f"M{variable}"] = _memo(placed.row)
+                values.append(f"*M{variable}[{variable}]")
+            else:
+                values += [typed(variable, field, names) for field in fields]
         decode = self.compile(f"({', '.join(values)}{',' if values else ''})", names)
         self.decode = decode
         return tuple(decode(space, base))
+
+
+class _Memo(dict[int, tuple[Any, ...]]):
+    """The fields of a register by its content: most registers hold what they held elsewhere."""
+
+    def __init__(self, row: Register) -> None:
+        super().__init__()
+        self._fields = row.fields
+
+    def __missing__(self, value: int) -> tuple[Any, ...]:
+        if len(self) >= _MOST_CONTENTS:
+            self.clear()
+        found = self[value] = tuple([field.value(value) for field in self._fields])
+        return found
+
+
+_MEMOS: dict[int, _Memo] = {}
+
+
+def _memo(row: Register) -> _Memo:
+    """Return the register's memo, the same one in every layout that has it; rows live as long as we do."""
+    return _MEMOS.setdefault(id(row), _Memo(row))
 
 
 def raw(variable: str, field: Field) -> str:

@@ -46,6 +46,8 @@ class Maker:
             row, self._text_conditions, _bits(self._text_conditions)
         )
         self.asks = self.row.walk is not None or self._key is not None
+        self._quick = None if self.row.walk else self._key
+        self._only: Layout | None = None
         self._layouts: dict[Any, Layout] = {}
         self._truncated: dict[tuple[Any, int], Layout] = {}
 
@@ -61,6 +63,19 @@ class Maker:
         :param space: the space from its start.
         :param limit: the end of what is readable in it.
         """
+        key = self._quick
+        if key is None:
+            layout = self._only
+        elif base + self.needs <= limit:
+            layout = self._layouts.get(key(space, base, facts, limit))
+        else:
+            layout = None
+        if layout is not None and base + layout.size <= limit:
+            return layout
+        return self._choose(space, base, limit, facts)
+
+    def _choose(self, space: bytes | bytearray, base: int, limit: int, facts: Facts) -> Layout:
+        """Make a layout, or one that is cut off, or walk."""
         if self.row.walk is not None:
             chosen: Any = self.row.walk(space, base, limit), self._bits_of(space, base, limit, facts)
         elif self._key is None:
@@ -74,6 +89,8 @@ class Maker:
         layout = self._layouts.get(chosen)
         if layout is None:
             layout = self._make(chosen, space, base, facts)
+            if not self.asks:
+                self._only = layout
         if base + layout.size > limit:
             return self._cut(chosen, layout, space, base, limit, facts)
         return layout
