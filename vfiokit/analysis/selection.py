@@ -49,10 +49,14 @@ def select_device(host: Host, text: str) -> PciAddress:
 def _nothing_matches(host: Host, text: str) -> VfiokitError:
     """Return the error to raise: where the functions could not be listed, nobody can tell."""
     unread = next((problem.reason for problem in host.problems if problem.path == _DEVICES), None)
-    place = {"operation": "select", "subject": text or "''"}
-    if unread is not None:
-        return CannotTell(f"the functions could not be listed: {unread}", hint=_DEVICES, **place)
-    return NotFound("no PCI function matches", hint="vfiokit groups lists them", **place)
+    subject = text or "''"
+    if unread is None:
+        return NotFound(
+            "no PCI function matches", operation="select", subject=subject, hint="vfiokit groups lists them"
+        )
+    return CannotTell(
+        f"the functions could not be listed: {unread}", operation="select", subject=subject, hint=_DEVICES
+    )
 
 
 def select_group(host: Host, text: str) -> IommuGroup:
