@@ -1,6 +1,7 @@
 """The library's view of a config space: accessors, lists, write plans, and every hazard by its code."""
 
 import struct
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -312,6 +313,29 @@ class TestDumps:
     def test_is_read_back(self, drawn: DrawnSpace) -> None:
         one = Dumped(PciAddress(0, 3, 4, 5), drawn.data)
         assert list(parse_dump(format_dump([one]).encode())) == [one]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda text: text.replace("\n", "\r\n"),
+            lambda text: text.upper().replace("FUNCTION", "function"),
+            lambda text: text.replace("\n10: ", "\n\tKernel driver in use: igb\n10: "),
+            lambda text: text.replace("\n00: ", "\n\tRegion 0: Memory at f7200000\n00: "),
+            lambda text: "noise 1.2 3.4\n\n" + text.rstrip("\n"),
+            lambda text: text.replace("\n\n", "  \n \n"),
+        ],
+    )
+    @pytest.mark.parametrize("size", [64, 256, 4096])
+    def test_in_the_ways_they_come(self, change: Callable[[str], str], size: int) -> None:
+        one = Dumped(PciAddress(0, 3, 4, 5), bytes(written(size)))
+        assert list(parse_dump(change(format_dump([one])).encode())) == [one]
+
+    def test_a_line_that_is_not_whole_is_left_out(self) -> None:
+        one = Dumped(PciAddress(0, 3, 4, 5), bytes(written(256)))
+        text = format_dump([one])
+        (found,) = parse_dump(text[: text.index("\na0: ") + 10].encode())
+        assert found.data[:0xA0] == one.data[:0xA0]
+        assert len(found.data) in (0xA0, 0xA2)
 
     def test_a_broken_function_does_not_hide_the_others(self) -> None:
         good = [Dumped(PciAddress(0, 0, number, 0), bytes(written(256))) for number in (1, 3)]

@@ -23,15 +23,23 @@ class Dumped(NamedTuple):
 
 
 # A domain has four digits, and up to eight behind VMD and in virtual roots.
-_START = re.compile(
-    rb"^(?:([0-9a-fA-F]{1,8}):)?([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])(?=[ \n\r])", re.MULTILINE
-)
+_START = re.compile(rb"(?:([0-9a-fA-F]{1,8}):)?([0-9a-fA-F]{2}):([01][0-9a-fA-F])\.([0-7])(?=[ \r\n])")
+_FUNCTION = re.compile(rb"\.[0-7](?=[ \r\n])")
 _LINE = re.compile(rb"^([0-9a-fA-F]{2,3}):((?: [0-9a-fA-F]{2}){1,16})[ \r]*$", re.MULTILINE)
 _BLANK = re.compile(rb"\n[ \t\r]*\n")
 _FIRST = b"\n00: "
 _ROW = 16
-_DIGITS = 47
-_TAILS = tuple(b"\n%02x" % offset for offset in range(_ROW, EXTENDED_SIZE, _ROW))
+_SHORT, _SHORT_ROWS = 52, 16
+"""Bytes of a line whose offset has two digits, and how many there are; those after them have one more."""
+_OFFSETS = tuple(f"{offset:02x}".encode() for offset in range(0, EXTENDED_SIZE, _ROW))
+_COLUMNS = tuple(
+    (
+        bytes(text[place] for text in _OFFSETS[:_SHORT_ROWS]),
+        bytes(text[place] for text in _OFFSETS[_SHORT_ROWS:]),
+    )
+    for place in range(2)
+)
+_THIRD = bytes(text[2] for text in _OFFSETS[_SHORT_ROWS:])
 
 
 def parse_dump(text: bytes) -> Iterator[Dumped]:
@@ -39,7 +47,7 @@ def parse_dump(text: bytes) -> Iterator[Dumped]:
 
     :raises UsageError: if there is no function in it.
     """
-    starts = list(_START.finditer(text))
+    starts = list(_starts(text))
     if not starts:
         raise UsageError(
             "no function in it",
@@ -52,6 +60,14 @@ def parse_dump(text: bytes) -> Iterator[Dumped]:
         data = _bytes(text[start.start() : end])
         if data:
             yield Dumped(_address(start), data)
+
+
+def _starts(text: bytes) -> Iterator[re.Match[bytes]]:
+    """Yield where functions begin: a line with an address; few lines have what is searched for."""
+    for found in _FUNCTION.finditer(text):
+        start = _START.match(text, text.rfind(b"\n", 0, found.start()) + 1)
+        if start and start.end() == found.end():
+            yield start
 
 
 def format_dump(functions: Iterator[Dumped] | list[Dumped]) -> str:
@@ -75,19 +91,41 @@ def _address(start: re.Match[bytes]) -> PciAddress:
 
 def _bytes(chunk: bytes) -> bytes:
     """Return the bytes in one function's part of a dump; a blank line ends it."""
-    at = chunk.find(_FIRST)
-    if at < 0:
+    at = chunk.find(_FIRST) + 1
+    if not at:
         return _slowly(chunk)
     end = chunk.find(b"\n\n", at)
-    rows = chunk[at + 1 : end if end >= 0 else len(chunk)].rstrip().split(b": ")
-    # Every piece but the first and last is a row of digits and the next row's offset.
-    tails = tuple([piece[_DIGITS:] for piece in rows[1:-1]])
-    if len(rows[-1]) == _DIGITS and tails == _TAILS[: len(tails)]:
-        try:
-            return bytes.fromhex(b"".join([piece[:_DIGITS] + b" " for piece in rows[1:]]).decode("ascii"))
-        except ValueError:
-            pass
-    return _slowly(chunk)
+    rows = chunk[at : end + 1 if end >= 0 else len(chunk)]
+    return _evenly(rows) or _slowly(chunk)
+
+
+def _evenly(rows: bytes) -> bytes:
+    """Return the bytes of whole lines from offset 0 on that are as they should be; empty for all others."""
+    border = _SHORT * _SHORT_ROWS
+    digits = []
+    for part, width in ((rows[:border], _SHORT), (rows[border:], _SHORT + 1)):
+        count, rest = divmod(len(part), width)
+        wide = width - _SHORT
+        # Columns of all lines at once: offset, colon, the end of the line; then every digit is one.
+        if (
+            rest
+            or any(part[place::width] != _COLUMNS[place][wide][:count] for place in range(2))
+            or (wide and part[2::width] != _THIRD[:count])
+            or part[2 + wide :: width] != b":" * count
+            or part[width - 1 :: width] != b"\n" * count
+            or part.count(b" ") != _ROW * count
+        ):
+            return b""
+        kept = bytearray(2 * _ROW * count)
+        for column in range(_ROW):
+            kept[2 * column :: 2 * _ROW] = part[4 + wide + 3 * column :: width]
+            kept[2 * column + 1 :: 2 * _ROW] = part[5 + wide + 3 * column :: width]
+        digits.append(kept)
+    try:
+        found = bytes.fromhex((digits[0] + digits[1]).decode("ascii"))
+    except ValueError:
+        return b""
+    return found if 2 * len(found) == len(digits[0]) + len(digits[1]) else b""
 
 
 def _slowly(chunk: bytes) -> bytes:
