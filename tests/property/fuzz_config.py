@@ -131,7 +131,7 @@ def run(spaces: int, seed: int) -> Iterator[tuple[int, float]]:
             traceback.print_exc()
             sys.exit(f"space {number} of seed {seed}: {data.hex()}")
         slowest = max(slowest, time.process_time() - started)
-        if number % 50_000 == 49_999:
+        if number % 10_000 == 9_999:
             yield number + 1, slowest
     yield spaces, slowest
 
