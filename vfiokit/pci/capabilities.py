@@ -73,6 +73,10 @@ class Found(NamedTuple):
     offset: int
 
 
+_new = tuple.__new__
+"""Makes a named tuple without a call in Python."""
+
+
 def _ignore(hazard: Hazard, offset: int) -> None:
     """Take what is wrong, and forget it."""
 
@@ -179,7 +183,7 @@ def plain_standard(data: Data, limit: int, *, cardbus: bool) -> list[Found] | No
         number = data[offset] if _HEADER_END <= offset < limit - 1 and not offset & 3 else 0xFF
         if number == 0xFF or len(found) >= _MOST_STANDARD:
             return None
-        found.append(Found(number, offset))
+        found.append(_new(Found, (number, offset)))
         offset = data[offset + 1]
     return found
 
@@ -194,7 +198,7 @@ def plain_extended(data: Data, limit: int) -> list[Found] | None:
         (head,) = _HEAD.unpack_from(data, offset)
         if head in (0, _ONES):
             return None if found else found
-        found.append(Found(head & 0xFFFF, offset))
+        found.append(_new(Found, (head & 0xFFFF, offset)))
         offset = head >> 20
     return found
 

@@ -55,6 +55,10 @@ class Decoded(NamedTuple):
     values: tuple[Any, ...]
 
 
+_new = tuple.__new__
+"""Makes a named tuple without a call in Python."""
+
+
 class ConfigSpace:
     """The config space of one function; nothing is read before it is asked for.
 
@@ -237,7 +241,7 @@ class ConfigSpace:
                     layout = maker.layout(data, offset, limit, facts)
                 else:
                     layout = self._layout(maker, offset)
-                decoded.append(Decoded(layout, offset, layout.decode(data, offset)))
+                decoded.append(_new(Decoded, (layout, offset, layout.decode(data, offset))))
         return decoded
 
     def text_of(self, structure: Structure) -> str:
