@@ -75,14 +75,14 @@ class BaseCalls:
         )
 
 
-def sized(struct: str, field: str = "argsz", size: int | None = None, **fields: object) -> Any:
+def sized(struct: str, field: str = "argsz", told: int | None = None, **fields: object) -> Any:
     """Make a zeroed structure with its size written into it.
 
     :param field: the member for the size.
-    :param size: what to write there, for a shorter form that older kernels know; else all of it.
+    :param told: what to write there, for a shorter form that older kernels know; else all of it.
     """
     argument = ffi.new(f"struct {struct} *")
-    setattr(argument, field, ffi.sizeof(f"struct {struct}") if size is None else size)
+    setattr(argument, field, ffi.sizeof(f"struct {struct}") if told is None else told)
     for name, value in fields.items():
         setattr(argument, name, value)
     return argument

@@ -126,8 +126,8 @@ class DeviceCalls(BaseCalls):
 
         :param token: the 16 bytes of a virtual function's token.
         """
-        size = 16 if token is None else 24
-        argument = sized("vfio_device_bind_iommufd", size=size, iommufd=iommufd)
+        told = 16 if token is None else 24
+        argument = sized("vfio_device_bind_iommufd", told=told, iommufd=iommufd)
         memory = ffi.new("uint8_t[16]", token or bytes(16))
         if token is not None:
             argument.flags = lib.VFIO_DEVICE_BIND_FLAG_TOKEN
@@ -137,8 +137,8 @@ class DeviceCalls(BaseCalls):
 
     def vfio_device_attach_iommufd_pt(self, fd: int, table: int, pasid: int | None = None) -> int:
         """Attach the device to an address space or page table; return the page table it now uses."""
-        size = 12 if pasid is None else 16
-        argument = sized("vfio_device_attach_iommufd_pt", size=size, pt_id=table)
+        told = 12 if pasid is None else 16
+        argument = sized("vfio_device_attach_iommufd_pt", told=told, pt_id=table)
         if pasid is not None:
             argument.flags, argument.pasid = lib.VFIO_DEVICE_ATTACH_PASID, pasid
         self._do("VFIO_DEVICE_ATTACH_IOMMUFD_PT", fd, argument)
@@ -146,7 +146,7 @@ class DeviceCalls(BaseCalls):
 
     def vfio_device_detach_iommufd_pt(self, fd: int, pasid: int | None = None) -> None:
         """Detach the device: its DMA is blocked."""
-        argument = sized("vfio_device_detach_iommufd_pt", size=8 if pasid is None else 12)
+        argument = sized("vfio_device_detach_iommufd_pt", told=8 if pasid is None else 12)
         if pasid is not None:
             argument.flags, argument.pasid = lib.VFIO_DEVICE_DETACH_PASID, pasid
         self._do("VFIO_DEVICE_DETACH_IOMMUFD_PT", fd, argument)

@@ -47,7 +47,7 @@ class HwptCalls(BaseCalls):
         argument = sized(
             *("iommu_hwpt_alloc", "size"),
             # Kernels before 6.11 know 40 bytes, and refuse more only if they are not zero.
-            size=40 if fault_queue is None else 48,
+            told=40 if fault_queue is None else 48,
             flags=flags,
             dev_id=device,
             pt_id=parent,

@@ -15,7 +15,7 @@ class ViommuCalls(BaseCalls):
         """Make a virtual IOMMU; return its identity and *data* as the kernel left it."""
         memory = ffi.new("uint8_t[]", data or 1)
         # Kernels before 6.17 know 32 bytes.
-        argument = sized("iommu_viommu_alloc", "size", size=40 if data else 32)
+        argument = sized("iommu_viommu_alloc", "size", told=40 if data else 32)
         argument.type, argument.dev_id, argument.hwpt_id = type, device, hwpt
         argument.data_len, argument.data_uptr = len(data), address_of(memory) if data else 0
         self._do("IOMMU_VIOMMU_ALLOC", fd, argument)
