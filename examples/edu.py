@@ -1,7 +1,7 @@
 """Make QEMU's edu device compute, interrupt and copy: python edu.py ADDRESS [--backend container|iommufd].
 
-The device's registers are in docs/specs/edu.rst of QEMU. It copies between memory and a buffer of 4096 bytes of
-its own, and sees 28 address bits.
+The device's registers are in docs/specs/edu.rst of QEMU. It copies between memory and a buffer of 4096 bytes
+of its own, and sees 28 address bits.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Identify an NVMe controller and read a block: python nvme.py ADDRESS [--backend container|iommufd].
 
-Queues are DMA buffers, completions are MSI-X interrupts. Sections are of the NVM Express base specification 2.0.
+Queues are DMA buffers, completions are MSI-X interrupts. Sections are of the NVM Express specification 2.0.
 """
 
 import argparse

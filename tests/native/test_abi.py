@@ -146,9 +146,7 @@ def assertions(text: str) -> list[str]:
             lines.append(
                 f'_Static_assert((unsigned)({name}) == {getattr(lib, name) & 0xFFFFFFFF}u, "{name}");'
             )
-    for name in structs():
-        if f"struct {name}" not in theirs:
-            continue
+    for name in [name for name in structs() if f"struct {name}" in theirs]:
         known = fields_in(text, name)
         for field, description in ffi.typeof(f"struct {name}").fields:
             if field in known:

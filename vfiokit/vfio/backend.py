@@ -6,6 +6,7 @@ import errno
 import os
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from vfiokit._native.calls import Calls
@@ -50,8 +51,8 @@ class Limits:
 class AddressSpace(ABC):
     """What devices see when they read and write memory; several devices may share one.
 
-    Made by :func:`open_space`, or by :meth:`vfiokit.vfio.Device.open` for a device that has it alone. Threads
-    may share it, but must not let devices in or out, or map, at the same time.
+    Made by :func:`open_space`, or by :meth:`vfiokit.vfio.Device.open` for a device that has it alone.
+    Threads may share it, but must not let devices in or out, or map, at the same time.
 
     :ivar dma: what is mapped in it.
     """
@@ -59,12 +60,15 @@ class AddressSpace(ABC):
     name: str
     """``container`` or ``iommufd``."""
 
+    _devices: Mapping[int, object]
+
     dma: Dma
 
     def __init__(self, system: System, source: Source, path: str) -> None:
         self.system, self.source = system, source
         self.calls = Calls(system)
         self._reserved: dict[int, tuple[AddressRange, ...]] = {}
+        self._orphan = False
         self.fd = open_node(system, source, path, os.O_RDWR)
         self.calls.subjects[self.fd] = self.name
         forks.register(self)
@@ -115,6 +119,9 @@ class AddressSpace(ABC):
         if self.closed:
             return
         self._release()
+        self._close_fd()
+
+    def _close_fd(self) -> None:
         self.calls.subjects.pop(self.fd, None)
         fd, self.fd = self.fd, -1
         close_quietly(self.system, fd)
@@ -131,8 +138,15 @@ class AddressSpace(ABC):
             raise Closed("it was closed", operation="use", subject=self.name)
 
     def __del__(self) -> None:
-        if getattr(self, "fd", -1) >= 0:
-            warnings.warn(f"{self.name} was not closed", ResourceWarning, stacklevel=2, source=self)
+        if getattr(self, "fd", -1) < 0:
+            return
+        warnings.warn(f"{self.name} was not closed", ResourceWarning, stacklevel=2, source=self)
+        # The collector finalises in any order: a device that goes after its space closes it.
+        self._orphan = True
+        self._close_orphan()
+
+    def _close_orphan(self) -> None:
+        if self._orphan and not self._devices and not self.closed:
             self.close()
 
     def __enter__(self) -> AddressSpace:

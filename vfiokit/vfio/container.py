@@ -73,7 +73,11 @@ class Container(AddressSpace):
             raise
         self._devices[fd] = group
         self._reserved[fd] = reserved_ranges(self.source, place.group)
-        self.dma.update()
+        try:
+            self.dma.update()
+        except VfioError:
+            self.part(fd)
+            raise
         return fd
 
     def part(self, fd: int) -> None:
@@ -85,6 +89,7 @@ class Container(AddressSpace):
             self._leave(group)
         if self._devices:
             self.dma.update()
+        self._close_orphan()
 
     def limits(self) -> Limits:
         """Ask the IOMMU what may be mapped."""
@@ -147,7 +152,7 @@ class Container(AddressSpace):
                     subject="/dev/vfio/vfio",
                 )
         except VfioError:
-            super().close()
+            self._close_fd()
             raise
 
     def _enter(self, place: Place) -> Group:

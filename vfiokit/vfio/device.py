@@ -46,6 +46,8 @@ class Device:
     :ivar space: the address space it is in.
     """
 
+    _opened = False
+
     def __init__(self, space: AddressSpace, place: Place, fd: int, *, owns_space: bool) -> None:
         self.space, self.place, self.fd = space, place, fd
         self.address, self.calls, self.system = place.address, space.calls, space.system
@@ -80,8 +82,9 @@ class Device:
         :param space: an open address space to share with other devices, else the device gets its own.
         :param token: the UUID that a virtual function opens with.
         :param noiommu: accept a device that no IOMMU isolates. Its DMA can overwrite all of memory.
-        :param close_on_request: close the device when the kernel asks for it back, from a thread. Without, the
-            request is seen in :attr:`release_requested`, and whoever unbinds it waits until it is closed.
+        :param close_on_request: close the device when the kernel asks for it back, from a thread. Without,
+            the request is seen in :attr:`release_requested`, and whoever unbinds it waits until it is
+            closed.
         :param system: what to use for the kernel; a fake one in tests.
         :param source: where sysfs is read from, to go with *system*.
         :raises NotBound: if it has no VFIO driver.
@@ -107,6 +110,7 @@ class Device:
             undo.callback(found.part, fd)
             device = cls(found, place, fd, owns_space=space is None)
             device._arm_request(close_on_request)
+            device._opened = True
             undo.pop_all()
         return device
 
@@ -259,7 +263,7 @@ class Device:
         self._watcher.start()
 
     def __del__(self) -> None:
-        if getattr(self, "fd", -1) >= 0 and hasattr(self, "_closing"):
+        if self._opened and not self.closed:
             warnings.warn(f"{self.address} was not closed", ResourceWarning, stacklevel=2, source=self)
             self.close()
 

@@ -30,7 +30,8 @@ class DmaBuffer:
     :ivar iova: the first address for the device.
     :ivar size: bytes that were asked for.
     :ivar range: the whole mapped range, rounded up to pages.
-    :ivar view: the memory, :attr:`size` bytes; it stays valid after :meth:`close`, when no device reaches it.
+    :ivar view: the memory, :attr:`size` bytes; it stays valid after :meth:`close`, when no device reaches
+        it.
     :ivar readable: whether devices may read it.
     :ivar writable: whether devices may write it.
     """
@@ -127,8 +128,8 @@ class Dma:
     ) -> DmaBuffer:
         """Map memory for DMA.
 
-        :param what: a number of bytes to allocate, zeroed; or an object with the buffer protocol whose memory
-            begins at a page and is whole pages.
+        :param what: a number of bytes to allocate, zeroed; or an object with the buffer protocol whose
+            memory begins at a page and is whole pages.
         :param iova: the device's address for it, else the lowest that fits.
         :param readable: whether devices may read it.
         :param writable: whether devices may write it.
@@ -280,5 +281,5 @@ def _pin(what: Any, writable: bool) -> _Memory:
 
 
 def _alignment(size: int) -> int:
-    """The largest page that fits: an IOMMU uses it only where memory and address are aligned alike."""
+    """Return the largest page that fits: an IOMMU uses it only where both sides are aligned alike."""
     return max(page.value for page in PageSize if page <= max(size, _PAGE))

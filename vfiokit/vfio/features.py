@@ -127,7 +127,7 @@ class Features:
         self._ask(self._calls.vfio_device_feature_dma_logging_stop)
 
     def dma_buf(self, region: int, ranges: Iterable[AddressRange]) -> int:
-        """Return a dma-buf descriptor over parts of a region, for another device's address space (Linux 6.19)."""
+        """Return a dma-buf descriptor over parts of a region, for another address space (Linux 6.19)."""
         pairs = [(part.start, part.size) for part in ranges]
         return self._ask(self._calls.vfio_device_feature_dma_buf, region, pairs, os.O_RDWR | os.O_CLOEXEC)
 

@@ -1,7 +1,8 @@
 """What a forked child must not keep: the devices of its parent.
 
-An open descriptor in a child holds the device after its parent has closed it, and the group stays busy. So a child
-closes its copies and its handles say that they are closed. A child that is to have a device opens it itself.
+An open descriptor in a child holds the device after its parent has closed it, and the group stays busy. So
+a child closes its copies and its handles say that they are closed. A child that is to have a device opens
+it itself.
 """
 
 import os

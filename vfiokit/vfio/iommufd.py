@@ -47,7 +47,7 @@ class Iommufd(AddressSpace):
         try:
             self.ioas = self.calls.iommu_ioas_alloc(self.fd)
         except VfioError:
-            super().close()
+            self._close_fd()
             raise
 
     def join(self, place: Place, token: str | None, *, noiommu: bool) -> int:
@@ -72,7 +72,11 @@ class Iommufd(AddressSpace):
         self._devices[fd] = identity
         if place.group is not None:
             self._reserved[fd] = reserved_ranges(self.source, place.group)
-        self.dma.update()
+        try:
+            self.dma.update()
+        except VfioError:
+            self.part(fd)
+            raise
         return fd
 
     def part(self, fd: int) -> None:
@@ -86,6 +90,7 @@ class Iommufd(AddressSpace):
             self._close(fd)
         if self._devices:
             self.dma.update()
+        self._close_orphan()
 
     def object_of(self, fd: int) -> int:
         """Return the object that stands for a device."""
@@ -190,7 +195,7 @@ class Iommufd(AddressSpace):
         if error.errno == errno.ENOMEM:
             return memlock(self.source).error(size, f"IOVA {iova:#x}", error.errno)
         if error.errno == errno.EFAULT:
-            hint = "another device's BAR needs a dma-buf here; else: is all of it there, and writable if it must be?"
+            hint = "is all of it there, and writable if it must be? a BAR needs a dma-buf here"
             return VfioError("the memory cannot be pinned", hint=hint, **details)  # type: ignore[arg-type]
         return error
 

@@ -29,7 +29,8 @@ class IovaAllocator:
     """Which addresses are free.
 
     :param ranges: what the IOMMU translates.
-    :param reserved: what must not be used although it does: the interrupt window, memory the firmware claims.
+    :param reserved: what must not be used although it does: the interrupt window, memory the firmware
+        claims.
     :param floor: the lowest address handed out; address 0 is a device's idea of no address.
     """
 

@@ -26,8 +26,8 @@ _EXCLUSIVE = frozenset({"intx", "msi", "msix"})
 class EventFd:
     """An eventfd: select, poll and asyncio take it, and so does ``async for``.
 
-    One read takes all that has happened since the last: a count of 3 is three interrupts. Threads may share it;
-    each interrupt is seen by one of them.
+    One read takes all that has happened since the last: a count of 3 is three interrupts. Threads may
+    share it; each interrupt is seen by one of them.
     """
 
     def __init__(self, system: System, subject: str, on_close: Callable[[], None] | None = None) -> None:
@@ -98,7 +98,7 @@ class EventFd:
 
 
 class Interrupts:
-    """The interrupts of a device, by kind: ``intx``, ``msi``, ``msix``, ``err`` for errors, ``req`` for release.
+    """The interrupts of a device by kind: ``intx``, ``msi``, ``msix``, ``err`` (errors), ``req`` (release).
 
     Only one of intx, msi and msix can be wired at a time.
     """

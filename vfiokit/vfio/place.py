@@ -95,7 +95,7 @@ def members(source: Source, group: int) -> tuple[tuple[str, str], ...]:
 
 
 def reserved_ranges(source: Source, group: int) -> tuple[AddressRange, ...]:
-    """Return what the IOMMU's driver reserves in a group's space: the interrupt window, firmware's memory."""
+    """Return what the IOMMU's driver reserves for a group: the interrupt window, firmware's memory."""
     text = _text(source, f"{_GROUPS}/{group}/reserved_regions") or ""
     rows = [line.split() for line in text.splitlines()]
     return tuple(AddressRange(int(row[0], 16), int(row[1], 16) + 1) for row in rows if len(row) >= 3)

@@ -99,11 +99,11 @@ class Region:
     def map(self, *, guarded: bool = False, keep_on_fork: bool = False) -> Window:
         """Open a window on the region, by a mapping where that is possible.
 
-        Parts that cannot be mapped, like an MSI-X table or an I/O BAR, are reached by system calls through the
-        same window; :attr:`~vfiokit.vfio.window.Window.mode` says which way it goes.
+        Parts that cannot be mapped, like an MSI-X table or an I/O BAR, are reached by system calls through
+        the same window; :attr:`~vfiokit.vfio.window.Window.mode` says which way it goes.
 
-        :param guarded: go by system calls always. Then an access while the device does not decode memory is an
-            error; through a mapping it is a SIGBUS, which ends the process.
+        :param guarded: go by system calls always. Then an access while the device does not decode memory
+            is an error; through a mapping it is a SIGBUS, which ends the process.
         :param keep_on_fork: let forked children have the mapping too, and hold the device with it.
         """
         self._device.check_open()

@@ -16,7 +16,7 @@ _Answer = TypeVar("_Answer")
 
 
 class TracingSystem:
-    """A system that tells what it does, a line for each call: name, fields going in, answer, fields coming out.
+    """A system that tells what it does, a line for each call: fields going in, answer, fields coming out.
 
     Accesses to mapped memory are not traced: they are no calls.
     """

@@ -1,7 +1,8 @@
 """Windows on a region: accessors that make exactly the access that their name says.
 
-Python's own ways do not: ``struct.pack_into`` stores 0, 0 and then the value, a slice of an ``mmap`` stores twice,
-a ``ctypes`` store reads first. Each of these breaks a doorbell, a FIFO or a register that is cleared by writing one.
+Python's own ways do not: ``struct.pack_into`` stores 0, 0 and then the value, a slice of an ``mmap``
+stores twice, a ``ctypes`` store reads first. Each of these breaks a doorbell, a FIFO or a register that is
+cleared by writing one.
 """
 
 from __future__ import annotations
@@ -107,11 +108,11 @@ class Window(ABC):
 
     @abstractmethod
     def doorbell32(self, offset: int, value: int) -> None:
-        """Write by one 32-bit access, after everything that was written to memory is visible to the device."""
+        """Write by one 32-bit access, once the device can see all that was written to memory."""
 
     @abstractmethod
     def doorbell64(self, offset: int, value: int) -> None:
-        """Write by one 64-bit access, after everything that was written to memory is visible to the device."""
+        """Write by one 64-bit access, once the device can see all that was written to memory."""
 
     @abstractmethod
     def read_block(self, offset: int, length: int, *, width: int) -> bytes:
@@ -313,8 +314,8 @@ class MappedWindow(Window):
 class SyscallWindow(Window):
     """A window through pread(2) and pwrite(2) on the device's descriptor.
 
-    It needs neither a mapping nor the extension, and the kernel makes one access of the width asked for. It
-    is how regions are reached that cannot be mapped, and the guarded way to those that can: with memory decoding
+    It needs neither a mapping nor the extension, and the kernel makes one access of that width. It is how
+    regions are reached that cannot be mapped, and the guarded way to those that can: with memory decoding
     off, an access is an error here and the death of the process through a mapping.
 
     :param base: where the region begins in the descriptor.
@@ -433,7 +434,7 @@ class SyscallWindow(Window):
 
 
 class SparseWindow(Window):
-    """A window on a region of which only parts can be mapped: each access goes the way that its place allows.
+    """A window on a region of which parts can be mapped: each access goes the way that its place allows.
 
     :param parts: the mapped parts, with where each lies in the region.
     :param rest: for all that lies between.
