@@ -140,12 +140,11 @@ def fields_in(text: str, struct: str) -> set[str]:
 def assertions(text: str) -> list[str]:
     """Write a line for the compiler for each thing that both the header and we define."""
     theirs = names_in(text)
-    lines = []
-    for name in constants():
-        if name in theirs:
-            lines.append(
-                f'_Static_assert((unsigned)({name}) == {getattr(lib, name) & 0xFFFFFFFF}u, "{name}");'
-            )
+    lines = [
+        f'_Static_assert((unsigned)({name}) == {getattr(lib, name) & 0xFFFFFFFF}u, "{name}");'
+        for name in constants()
+        if name in theirs
+    ]
     for name in [name for name in structs() if f"struct {name}" in theirs]:
         known = fields_in(text, name)
         for field, description in ffi.typeof(f"struct {name}").fields:

@@ -208,13 +208,13 @@ class DeviceFile(FakeFile):
         if kind in (INTX, MSI, MSIX) and wired - {kind}:
             fail(errno.EINVAL)
         if flags & lib.VFIO_IRQ_SET_DATA_NONE:
+            if not any(other == kind for other, _ in device.eventfds):
+                fail(errno.EINVAL)
             if count:
                 for vector in range(start, start + count):
                     device.deliver(kind, vector)
-            elif any(other == kind for other, _ in device.eventfds):
-                device.unwire(kind)
             else:
-                fail(errno.EINVAL)
+                device.unwire(kind)
             return
         fds = ffi.cast("int32_t *", ffi.cast("char *", request) + 20)
         for position in range(count):
@@ -230,6 +230,8 @@ class DeviceFile(FakeFile):
     def _mask(self, kind: int, start: int, count: int, flags: int) -> None:
         if kind in (MSI, MSIX):
             fail(errno.ENOTTY)
+        if not any(other == kind for other, _ in self.device.eventfds):
+            fail(errno.EINVAL)
         for vector in range(start, start + count):
             if flags & lib.VFIO_IRQ_SET_ACTION_MASK:
                 self.device.masked.add((kind, vector))

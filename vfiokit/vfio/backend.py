@@ -69,6 +69,7 @@ class AddressSpace(ABC):
         self.calls = Calls(system)
         self._reserved: dict[int, tuple[AddressRange, ...]] = {}
         self._orphan = False
+        self._exempt: bool | None = None
         self.fd = open_node(system, source, path, os.O_RDWR)
         self.calls.subjects[self.fd] = self.name
         forks.register(self)
@@ -188,15 +189,15 @@ def choose(source: Source, backend: BackendName, place: Place | None) -> str:
     return "iommufd" if own and _there(source, "dev/iommu") else "container"
 
 
-def open_node(system: System, source: Source, path: str, flags: int) -> int:
-    """Open a node, with the reason in words when it cannot be."""
+def open_node(system: System, source: Source, path: str, flags: int, *others: str) -> int:
+    """Open a node, with the reason in words when it cannot be; *others* are nodes that keep it busy too."""
     try:
         return system.open(path, flags)
     except OSError as error:
-        raise explain_open(error, path, source) from error
+        raise explain_open(error, path, source, *others) from error
 
 
-def explain_open(error: OSError, path: str, source: Source) -> VfioError:
+def explain_open(error: OSError, path: str, source: Source, *others: str) -> VfioError:
     """Say why a node did not open."""
     details = {"operation": "open", "subject": path, "errno": error.errno}
     if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV):
@@ -205,7 +206,7 @@ def explain_open(error: OSError, path: str, source: Source) -> VfioError:
         hint = "run as root, or let a udev rule give the node to your group"
         return NotPermitted("you may not open it", hint=hint, **details)  # type: ignore[arg-type]
     if error.errno == errno.EBUSY:
-        return busy(source, path, operation="open", errno=error.errno)
+        return busy(source, path, *others, operation="open", errno=error.errno)
     return VfioError.from_os(error, operation="open", subject=path)  # type: ignore[return-value]
 
 
@@ -216,7 +217,7 @@ def busy(source: Source, *paths: str, operation: str, errno: int | None, reason:
     who = ", ".join(f"pid {pid}, {name}" for pid, name in others or found)
     return Busy(
         reason or (f"held by {who}" if who else "somebody has it open"),
-        holders=found,
+        holders=others or found,
         operation=operation,
         subject=paths[0],
         errno=errno,

@@ -139,7 +139,7 @@ class Features:
             if error.errno not in (errno.ENOTTY, errno.EOPNOTSUPP):
                 raise
             raise CallNotSupported(
-                "the kernel or the device does not know it",
+                "kernel and device do not know it",
                 operation=call.__name__.removeprefix("vfio_device_feature_"),
                 subject=str(self._device.address),
                 errno=error.errno,

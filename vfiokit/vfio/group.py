@@ -31,7 +31,7 @@ class Group:
         self.system, self.source, self.calls = system, source, calls
         self.id, self.path = place.group, place.group_path
         self.devices = 0
-        self.fd = open_node(system, source, self.path, os.O_RDWR)
+        self.fd = open_node(system, source, self.path, os.O_RDWR, place.device_path)
         calls.subjects[self.fd] = f"group {self.id}"
         try:
             self._check_viable()
@@ -58,6 +58,9 @@ class Group:
         try:
             self.calls.vfio_group_unset_container(self.fd)
         except VfioError as error:
+            # Its last device was unbound under us, and the kernel took the group out itself.
+            if error.errno == errno.EINVAL:
+                return
             if error.errno == errno.EBUSY:
                 raise InUse(
                     "a descriptor or mapping of one of its devices is left",

@@ -21,7 +21,7 @@ from vfiokit.vfio.errors import (
 )
 from vfiokit.vfio.group import token_needed
 from vfiokit.vfio.memlock import memlock
-from vfiokit.vfio.place import Place, reserved_ranges
+from vfiokit.vfio.place import Place, holders, reserved_ranges
 from vfiokit.vfio.replies import iova_ranges
 from vfiokit.vfio.system import System, close_quietly
 
@@ -178,6 +178,8 @@ class Iommufd(AddressSpace):
                 hint="switch interrupt remapping on, or iommufd.allow_unsafe_interrupts=1 if you trust it",
                 **details,  # type: ignore[arg-type]
             )
+        if token and error.errno == errno.EINVAL and not holders(self.source, place.device_path)[1:]:
+            return _lacks(error, "the kernel takes no token for a device's own node (Linux 6.17 does)")
         # The kernel answers EINVAL to a second bind, EBUSY when the group's node is open.
         if error.errno in (errno.EBUSY, errno.EINVAL):
             paths = (place.device_path, place.group_path)

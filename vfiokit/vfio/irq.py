@@ -254,7 +254,17 @@ class InterruptKind:
         return tuple(self._wired[vector] for vector in vectors)
 
     def act(self, action: int, start: int, count: int = 1) -> None:
-        """Mask, unmask or trigger."""
+        """Mask, unmask or trigger.
+
+        :raises NoSuchInterrupt: if no vector of the kind is wired.
+        """
+        if not self._enabled:
+            raise NoSuchInterrupt(
+                "no vector of it is wired",
+                operation="VFIO_DEVICE_SET_IRQS",
+                subject=f"for {self.subject}",
+                hint=f"device.irqs.{self.name}[{start}].eventfd()",
+            )
         try:
             self._set(action, start, count)
         except VfioError as error:
@@ -361,7 +371,7 @@ class Interrupt:
         self.kind.act(_UNMASK, self.vector)
 
     def trigger(self) -> None:
-        """Fire it from here, as if the device had; nothing happens for a vector that is not wired."""
+        """Fire it from here, as if the device had; nothing happens if others of its kind are wired only."""
         self.kind.act(_TRIGGER, self.vector)
 
 

@@ -10,7 +10,7 @@ from vfiokit.sysfs.scan import Part, scan
 from vfiokit.sysfs.source import Source
 from vfiokit.vfio.errors import NotBound
 
-__all__ = ["Place", "find_place", "holders", "locate", "members", "reserved_ranges"]
+__all__ = ["Place", "find_place", "holders", "is_under_vfio", "locate", "members", "reserved_ranges"]
 
 _DEVICES = "sys/bus/pci/devices"
 _GROUPS = "sys/kernel/iommu_groups"
@@ -83,13 +83,18 @@ def find_place(source: Source, address: PciAddress) -> Place:
     return Place(address, driver, int(group) if group else None, noiommu, nodes[0] if nodes else None)
 
 
+def is_under_vfio(source: Source, address: PciAddress | str) -> bool:
+    """Whether a VFIO driver has a function."""
+    path = f"{_DEVICES}/{address}"
+    return bool(_listing(source, f"{path}/vfio-dev")) or _is_vfio(_link(source, f"{path}/driver"))
+
+
 def members(source: Source, group: int) -> tuple[tuple[str, str], ...]:
     """Return address and driver of the group's functions that keep it from being viable."""
     found = []
     for name in sorted(_listing(source, f"{_GROUPS}/{group}/devices")):
         driver = _link(source, f"{_DEVICES}/{name}/driver")
-        vfio = _is_vfio(driver) or bool(_listing(source, f"{_DEVICES}/{name}/vfio-dev"))
-        if driver and not vfio and driver not in _STUBS:
+        if driver and driver not in _STUBS and not is_under_vfio(source, name):
             found.append((name, driver))
     return tuple(found)
 

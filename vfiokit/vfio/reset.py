@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vfiokit.address import PciAddress
 from vfiokit.errors import UsageError, VfioError
 from vfiokit.vfio.errors import ResetNotSupported
+from vfiokit.vfio.place import is_under_vfio
 from vfiokit.vfio.replies import DeviceFlags, hot_reset_info
 
 if TYPE_CHECKING:
@@ -84,7 +85,13 @@ def hot_reset_plan(device: Device) -> HotReset:
         lost = tuple(sorted(row.address for row in rows if row.owner == -1))
         return HotReset(functions, lost or (() if flags & _OWNED else functions))
     held = {group.id for group in device.groups}
-    missing = tuple(sorted(row.address for row in rows if row.owner not in held))
+    missing = tuple(
+        sorted(
+            row.address
+            for row in rows
+            if row.owner not in held or not is_under_vfio(device.space.source, row.address)
+        )
+    )
     return HotReset(functions, missing, tuple(sorted({row.owner for row in rows})))
 
 
