@@ -39,10 +39,11 @@ def test_what_is_handed_out_is_free_usable_and_lowest(
     reserved: list[AddressRange],
     steps: list[tuple[str, int, int, int]],
 ) -> None:
-    # Ranges as the kernel gives them do not overlap.
-    whole = [ranges[0], *(part for part in ranges[1:] if not any(part.overlaps(one) for one in ranges[:1]))][
-        :1
-    ]
+    # Ranges as the kernel gives them neither overlap nor touch.
+    whole: list[AddressRange] = []
+    for part in sorted(ranges):
+        if not whole or part.start > whole[-1].end:
+            whole.append(part)
     allocator = IovaAllocator(whole, reserved, floor=2 * PAGE)
     usable, taken, held = covered(*whole) - covered(*reserved), set[int](), list[AddressRange]()
     for what, one, two, three in steps:

@@ -383,7 +383,7 @@ class TestInterrupts:
             event = device.irqs.msix[2].eventfd()
             device.bus_master = True
             device.reset()
-            assert not device.bus_master
+            assert device.bus_master
             device.irqs.msix[2].trigger()
             assert event.read() == 1
 

@@ -1,4 +1,4 @@
-"""QEMU is the judge of accessors: each is one access of its width at its offset, a block copy what it says."""
+"""QEMU is the judge of accessors: one access of the width at the offset, a block copy as it says."""
 
 import json
 import re

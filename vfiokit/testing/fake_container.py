@@ -142,7 +142,7 @@ class GroupFile(FakeFile):
         assert device is not None
         if device.token and device.token != token:
             fail(errno.EACCES)
-        device.reset()
+        device.opened()
         file = GroupDeviceFile(self.kernel, device, self)
         self.files.append(file)
         return self.kernel.add(file)

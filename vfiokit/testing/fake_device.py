@@ -158,11 +158,15 @@ class FakeDevice:
             self.pending.discard(key)
 
     def reset(self) -> None:
-        """Reset, as the kernel does it: interrupts but the release request gone, bus mastering off."""
+        """Reset, as the kernel does it: interrupts gone but the release request, config space put back."""
         for kind in (INTX, MSI, MSIX):
             self.unwire(kind)
-        self.config = self._config()
         self.on_reset()
+
+    def opened(self) -> None:
+        """Reset, and begin as the kernel leaves a device that it opens: decoding, without bus mastering."""
+        self.reset()
+        self.config = self._config()
 
     def check(self) -> None:
         """Raise ENODEV if it is gone."""

@@ -119,7 +119,7 @@ class NodeFile(DeviceFile):
             fail(errno.EPERM)
         self._check_token(request)
         assert isinstance(iommufd, IommufdFile)
-        self.device.reset()
+        self.device.opened()
         self.iommufd, self.number = iommufd, iommufd.add(self.device)
         request.out_devid = self.number
 

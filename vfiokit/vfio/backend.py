@@ -14,7 +14,7 @@ from vfiokit.address import AddressRange
 from vfiokit.errors import UsageError
 from vfiokit.sysfs.source import Source
 from vfiokit.vfio import forks
-from vfiokit.vfio.errors import Busy, Closed, NoNode, NotPermitted, VfioError
+from vfiokit.vfio.errors import Busy, Closed, InUse, NoNode, NotPermitted, VfioError
 from vfiokit.vfio.place import Place, holders
 from vfiokit.vfio.system import System, close_quietly, default_system
 
@@ -115,12 +115,17 @@ class AddressSpace(ABC):
     def close(self) -> None:
         """Unmap all memory and close; a second time is nothing.
 
-        :raises VfioError: if devices of it are still open.
+        :raises InUse: if devices of it are still open.
         """
         if self.closed:
             return
-        self._release()
-        self._close_fd()
+        if self._devices:
+            names = ", ".join(self.calls.subjects.get(fd, "?") for fd in self._devices)
+            raise InUse("devices of it are open", operation="close", subject=self.name, hint=names)
+        try:
+            self._release()
+        finally:
+            self._close_fd()
 
     def _close_fd(self) -> None:
         self.calls.subjects.pop(self.fd, None)
@@ -185,7 +190,7 @@ def choose(source: Source, backend: BackendName, place: Place | None) -> str:
         raise UsageError("no such back end", subject=backend, hint="auto, container, iommufd")
     if backend != "auto":
         return backend
-    own = place is None or (place.node is not None and not (place.noiommu and "noiommu" not in place.node))
+    own = place is None or place.has_node
     return "iommufd" if own and _there(source, "dev/iommu") else "container"
 
 

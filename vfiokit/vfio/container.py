@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from contextlib import ExitStack
 
 from vfiokit.address import AddressRange
 from vfiokit.errors import VfioError
@@ -12,7 +13,6 @@ from vfiokit.vfio.dma import Dma
 from vfiokit.vfio.errors import (
     AlreadyMapped,
     CallNotSupported,
-    InUse,
     NoInterruptRemapping,
     NotMapped,
     TooManyMappings,
@@ -198,12 +198,10 @@ class Container(AddressSpace):
             group.close()
 
     def _release(self) -> None:
-        if self._devices:
-            names = ", ".join(self.calls.subjects.get(fd, "?") for fd in self._devices)
-            raise InUse("devices of it are open", operation="close", subject="container", hint=names)
-        self.dma.close()
-        for group in self.groups:
-            self._leave(group)
+        with ExitStack() as steps:
+            for group in self.groups:
+                steps.callback(self._leave, group)
+            steps.callback(self.dma.close)
 
     def _explain_map(self, error: VfioError, size: int, iova: int) -> VfioError:
         details = {"operation": error.operation, "subject": f"for IOVA {iova:#x}", "errno": error.errno}

@@ -17,6 +17,7 @@ from vfiokit.vfio.config import COMMAND_MASTER, ConfigAccess
 from vfiokit.vfio.container import Container
 from vfiokit.vfio.errors import Closed
 from vfiokit.vfio.features import Features
+from vfiokit.vfio.group import check_token
 from vfiokit.vfio.irq import EventFd, Interrupts
 from vfiokit.vfio.place import Place, find_place, locate
 from vfiokit.vfio.region import Region, Regions
@@ -98,6 +99,7 @@ class Device:
         """
         from vfiokit.sysfs.live import LiveSource
 
+        check_token(token)
         source = source or (space.source if space else LiveSource())
         place = find_place(source, locate(source, selector))
         with ExitStack() as undo:
@@ -162,9 +164,9 @@ class Device:
         return self._request
 
     def reset(self) -> None:
-        """Reset the function: registers to their defaults, bus mastering off, interrupts wired again.
+        """Reset the function: registers to their defaults, interrupts wired again.
 
-        Mappings for DMA survive; windows do too.
+        The kernel puts configuration space back, bus mastering with it. Windows and mappings for DMA survive.
 
         :raises ResetNotSupported: if no way of resetting it alone works.
         """

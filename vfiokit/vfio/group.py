@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import time
+import uuid
 
 from vfiokit._native.calls import Calls
-from vfiokit.errors import VfioError
+from vfiokit.errors import UsageError, VfioError
 from vfiokit.sysfs.source import Source
 from vfiokit.vfio.backend import busy, open_node
 from vfiokit.vfio.errors import DeviceGone, InUse, NotPermitted, NotViable, TokenNeeded
@@ -17,6 +19,7 @@ __all__ = ["Group"]
 
 _VIABLE = 1
 _CONTAINER_SET = 2
+_ATTEMPTS, _PAUSE = 50, 0.01
 
 
 class Group:
@@ -55,21 +58,30 @@ class Group:
 
     def leave(self) -> None:
         """Leave the container, when no device of the group is open any more."""
-        try:
-            self.calls.vfio_group_unset_container(self.fd)
-        except VfioError as error:
-            # Its last device was unbound under us, and the kernel took the group out itself.
-            if error.errno == errno.EINVAL:
+        for attempt in range(_ATTEMPTS):
+            try:
+                self.calls.vfio_group_unset_container(self.fd)
                 return
-            if error.errno == errno.EBUSY:
-                raise InUse(
-                    "a descriptor or mapping of one of its devices is left",
-                    operation=error.operation,
-                    subject=error.subject,
-                    errno=error.errno,
-                    hint="a forked child may have it",
-                ) from error
-            raise
+            except VfioError as error:
+                # Its last device was unbound under us, and the kernel took the group out itself.
+                if error.errno == errno.EINVAL:
+                    return
+                # A child that was forked this moment has not closed its copies yet.
+                if error.errno == errno.EBUSY and attempt < _ATTEMPTS - 1:
+                    time.sleep(_PAUSE)
+                    continue
+                self._explain_busy(error)
+                raise
+
+    def _explain_busy(self, error: VfioError) -> None:
+        if error.errno == errno.EBUSY:
+            raise InUse(
+                "a descriptor or mapping of one of its devices is left",
+                operation=error.operation,
+                subject=error.subject,
+                errno=error.errno,
+                hint="a forked child may have it",
+            ) from error
 
     def open_device(self, place: Place, token: str | None) -> int:
         """Open one of its devices and return the descriptor."""
@@ -120,6 +132,14 @@ class Group:
         if error.errno == errno.EBUSY:
             return busy(self.source, self.path, operation=error.operation, errno=error.errno)
         return error
+
+
+def check_token(token: str | None) -> None:
+    """Refuse a token that is no UUID: the kernel would say only EINVAL."""
+    try:
+        uuid.UUID(token or str(uuid.UUID(int=0)))
+    except ValueError as error:
+        raise UsageError("not a UUID", operation="open", subject=repr(token)) from error
 
 
 def token_needed(token: str | None, *, operation: str, subject: str, errno: int | None) -> TokenNeeded:

@@ -235,8 +235,8 @@ class InterruptKind:
         """Unwire all vectors and close their eventfds."""
         if self._enabled:
             self._enabled = 0
-            # Refused only where a reset has done it already.
-            self._ignoring_einval(lambda: self._set(_TRIGGER, 0, 0))
+            # Refused only where a reset has done it already, or the device is gone.
+            self._unless_gone(lambda: self._set(_TRIGGER, 0, 0))
         self.forget()
 
     def wire(self, vectors: tuple[int, ...]) -> tuple[EventFd, ...]:
@@ -289,7 +289,7 @@ class InterruptKind:
         if not self._wired:
             return
         # The release request survives a reset; the others do not, and disabling what is gone is refused.
-        self._ignoring_einval(lambda: self._set(_TRIGGER, 0, 0))
+        self._unless_gone(lambda: self._set(_TRIGGER, 0, 0))
         self._enabled = 0
         self._send({})
 
@@ -324,7 +324,7 @@ class InterruptKind:
             return
         if not self._wired:
             self._enabled = 0
-            self._ignoring_einval(lambda: self._set(_TRIGGER, 0, 0))
+            self._unless_gone(lambda: self._set(_TRIGGER, 0, 0))
             return
         self._device.calls.vfio_device_set_irqs_eventfd(
             self._device.fd, index=self.index, action=_TRIGGER, start=vector, eventfds=[-1]
@@ -335,11 +335,11 @@ class InterruptKind:
             self._device.fd, index=self.index, action=action, start=start, count=count
         )
 
-    def _ignoring_einval(self, action: Callable[[], None]) -> None:
+    def _unless_gone(self, action: Callable[[], None]) -> None:
         try:
             action()
         except VfioError as error:
-            if error.errno != errno.EINVAL:
+            if error.errno not in (errno.EINVAL, errno.ENODEV):
                 raise
 
     def __repr__(self) -> str:

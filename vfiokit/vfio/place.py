@@ -34,6 +34,11 @@ class Place:
     node: str | None = None
 
     @property
+    def has_node(self) -> bool:
+        """Whether it can be opened by itself; without an IOMMU only from Linux 7.3 on, under another name."""
+        return self.node is not None and (not self.noiommu or "noiommu" in self.node)
+
+    @property
     def group_path(self) -> str:
         """The group's node."""
         return f"/dev/vfio/{'noiommu-' if self.noiommu else ''}{self.group}"
