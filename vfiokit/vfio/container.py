@@ -12,6 +12,7 @@ from vfiokit.vfio.backend import AddressSpace, Limits
 from vfiokit.vfio.dma import Dma
 from vfiokit.vfio.errors import (
     AlreadyMapped,
+    Busy,
     CallNotSupported,
     NoInterruptRemapping,
     NotMapped,
@@ -63,6 +64,7 @@ class Container(AddressSpace):
                 hint="switch the IOMMU on in firmware and kernel, or see no-IOMMU mode",
             )
         _check_noiommu(place, noiommu)
+        self._check_once(place)
         fresh = place.group not in self._groups
         group = self._enter(place) if fresh else self._groups[place.group]
         try:
@@ -161,6 +163,16 @@ class Container(AddressSpace):
         except VfioError:
             self._close_fd()
             raise
+
+    def _check_once(self, place: Place) -> None:
+        """Refuse a second handle: through a group the kernel would allow it, and let the two fight."""
+        if str(place.address) in (self.calls.subjects[fd] for fd in self._devices):
+            raise Busy(
+                "it is open in this address space",
+                operation="open",
+                subject=str(place.address),
+                errno=errno.EBUSY,
+            )
 
     def _enter(self, place: Place) -> Group:
         group = Group(self.system, self.source, self.calls, place)

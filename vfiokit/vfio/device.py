@@ -166,7 +166,7 @@ class Device:
     def reset(self) -> None:
         """Reset the function: registers to their defaults, interrupts wired again.
 
-        The kernel puts configuration space back, bus mastering with it. Windows and mappings for DMA survive.
+        The kernel puts configuration space back, bus mastering with it. Windows and mappings survive.
 
         :raises ResetNotSupported: if no way of resetting it alone works.
         """

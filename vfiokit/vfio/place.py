@@ -35,7 +35,7 @@ class Place:
 
     @property
     def has_node(self) -> bool:
-        """Whether it can be opened by itself; without an IOMMU only from Linux 7.3 on, under another name."""
+        """Whether it can be opened by itself; without an IOMMU from Linux 7.3 on, under another name."""
         return self.node is not None and (not self.noiommu or "noiommu" in self.node)
 
     @property

@@ -7,6 +7,7 @@ import io
 import json
 import mmap
 import os
+import random
 import resource
 import signal
 import sys
@@ -14,12 +15,15 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import vfio_lab
 from vfio_lab import address, bind, drop_ipc_lock, example, in_child, kernel_log, refused, state
 
 from vfiokit.address import PageSize
 from vfiokit.errors import VfioError
+from vfiokit.sysfs.live import LiveSource
+from vfiokit.testing.recording import Player, Recorder
 from vfiokit.vfio import Device, EventFd, Window, open_space
 from vfiokit.vfio.errors import (
     AlreadyMapped,
@@ -35,6 +39,7 @@ from vfiokit.vfio.errors import (
     NotMapped,
     ResetNotSupported,
 )
+from vfiokit.vfio.system import LiveSystem
 
 edu = example("edu")
 DEVICES = Path("/sys/bus/pci/devices")
@@ -409,6 +414,28 @@ def over_the_limit_of_locked_memory(backend: str) -> None:
     assert in_child(meet_the_limit) == 0
 
 
+def a_run_is_recorded(backend: str) -> None:
+    """Record the example and play it back; the file is for those without a guest."""
+    recorder = Recorder(LiveSystem(), LiveSource())
+    said = [run_again(backend, recorder)]
+    player = Player(recorder.dump())
+    said.append(run_again(backend, player))
+    assert said[0] == said[1]
+    assert player.rest == 0
+    Path(f"edu-{backend}.jsonl").write_text(recorder.dump())
+
+
+def run_again(backend: str, system: Recorder | Player) -> str:
+    """Run the example with content that is the same each time, and return what it said."""
+    with (
+        mock.patch("os.urandom", random.Random(7).randbytes),
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        open_edu(backend, system=system, source=system.source) as device,
+    ):
+        edu.run(device)
+    return output.getvalue()
+
+
 def features_are_probed(backend: str) -> None:
     with open_edu(backend) as device:
         known = {feature.name for feature in device.features.known()}
@@ -442,6 +469,7 @@ CHECKS = [
     mapping_many_times,
     asked_for_from_outside,
     over_the_limit_of_locked_memory,
+    a_run_is_recorded,
     features_are_probed,
 ]
 
