@@ -1,4 +1,4 @@
-"""Lifetimes in every order on the fake kernel: of what is opened, mapped, wired, forgotten, nothing is left."""
+"""Lifetimes in every order on the fake kernel: of what is opened, mapped or wired, nothing is left."""
 
 import gc
 import os

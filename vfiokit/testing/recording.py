@@ -83,10 +83,12 @@ class Recorder:
     def ioctl(self, fd: int, call: Call, argument: Any) -> int:
         """Make a call with a pointer."""
         before = _fields(call, argument)
+        # The kernel writes there how much it would have liked; what there is, is what we said.
+        room = _room(call, argument)
         self._compare()
         answer = self._inner.ioctl(fd, call, argument)
         self._note(call, argument, answer)
-        self.events.append(["ioctl", fd, call.name, before, answer, *_reply(call, argument)])
+        self.events.append(["ioctl", fd, call.name, before, answer, *_reply(call, argument, room)])
         return answer
 
     def ioctl_value(self, fd: int, call: Call, value: int) -> int:
@@ -367,12 +369,15 @@ def _fields(call: Call, argument: Any) -> dict[str, int] | str | None:
     return None
 
 
-def _reply(call: Call, argument: Any) -> tuple[str, dict[str, str]]:
+def _room(call: Call, argument: Any) -> int:
+    return int(getattr(_cast(call, argument), call.size_field)) if call.struct else 0
+
+
+def _reply(call: Call, argument: Any, room: int) -> tuple[str, dict[str, str]]:
     """Read what the kernel wrote: the structure, and what its members point at."""
     if call.argument is not Argument.STRUCT:
         return "", {}
     cdata = _cast(call, argument)
-    size = getattr(cdata, call.size_field)
     pointed = {
         pointer.field: _bytes(
             getattr(cdata, pointer.field), min(getattr(cdata, pointer.length), 16) * pointer.unit
@@ -380,7 +385,7 @@ def _reply(call: Call, argument: Any) -> tuple[str, dict[str, str]]:
         for pointer in call.pointers
         if pointer.writes and hasattr(cdata, pointer.field) and hasattr(cdata, pointer.length)
     }
-    return bytes(ffi.buffer(ffi.cast("char *", argument), min(size, 4096))).hex(), pointed
+    return bytes(ffi.buffer(ffi.cast("char *", argument), room)).hex(), pointed
 
 
 def _put(call: Call, argument: Any, written: str, pointed: dict[str, str]) -> None:
@@ -388,7 +393,7 @@ def _put(call: Call, argument: Any, written: str, pointed: dict[str, str]) -> No
     if call.argument is not Argument.STRUCT:
         return
     cdata = _cast(call, argument)
-    room = int(getattr(cdata, call.size_field))
+    room = _room(call, argument)
     ours = {name: getattr(cdata, name) for name in _OURS if hasattr(cdata, name)}
     for field, content in pointed.items():
         data = bytes.fromhex(content)
