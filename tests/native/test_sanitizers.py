@@ -79,7 +79,9 @@ def run(extension: str, script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_tests_pass(extension: str) -> None:
-    script = f"import pytest; sys.exit(pytest.main(['-q', '-x', '-s', '-p', 'no:cacheprovider', *{TESTS!r}]))"
+    script = (
+        f"import pytest; sys.exit(pytest.main(['-q', '-x', '-s', '-p', 'no:cacheprovider', *{TESTS!r}]))"
+    )
     ended = run(extension, script)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     assert " passed" in ended.stdout

@@ -45,7 +45,7 @@ class Lifetimes(RuleBasedStateMachine):
         self.space: AddressSpace = open_space(
             self.backend,
             system=self.kernel,
-            source=self.kernel.source,  # type: ignore[arg-type]
+            source=self.kernel.source,
         )
         self.open: dict[str, Device] = {}
         self.content: dict[DmaBuffer, bytes] = {}
@@ -56,7 +56,7 @@ class Lifetimes(RuleBasedStateMachine):
         options: dict[str, object] = {"system": self.kernel, "source": self.kernel.source}
         options |= {"backend": self.backend} if alone else {"space": self.space}
         try:
-            device = Device.open(name, **options)  # type: ignore[arg-type]
+            device = Device.open(name, **options)
         except (Busy, InUse):
             # Itself, or another function of its group in another space.
             assert self.open
@@ -198,7 +198,7 @@ TestIommufd.settings = BUDGET
 @pytest.mark.parametrize("backend", ["container", "iommufd"])
 def test_ten_thousand_mappings_leave_nothing(backend: str) -> None:
     kernel = FakeKernel(FakeDevice())
-    with Device.open(ADDRESSES[0], backend=backend, system=kernel, source=kernel.source) as device:  # type: ignore[arg-type]
+    with Device.open(ADDRESSES[0], backend=backend, system=kernel, source=kernel.source) as device:
         device.dma.map(PAGE).close()
         before = len(os.listdir("/proc/self/fd"))
         starts = set()

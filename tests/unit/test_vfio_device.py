@@ -36,7 +36,7 @@ def start(kernel: FakeKernel, backend: str, address: str = ADDRESS, **details: o
         backend=backend,
         system=kernel,
         source=kernel.source,
-        **details,  # type: ignore[arg-type]
+        **details,
     )
 
 
@@ -151,7 +151,7 @@ class TestBackend:
         one, two = FakeDevice("0000:00:04.0", group=1), FakeDevice("0000:00:05.0", group=2)
         kernel = FakeKernel(one, two)
         with (
-            open_space(backend, system=kernel, source=kernel.source) as space,  # type: ignore[arg-type]
+            open_space(backend, system=kernel, source=kernel.source) as space,
             Device.open(one.address, space=space) as first,
             Device.open(two.address, space=space) as second,
             first.dma.map(4096) as buffer,
@@ -165,7 +165,7 @@ class TestBackend:
     def test_a_space_outlives_its_devices_not_the_other_way(self, backend: str) -> None:
         fake = FakeDevice()
         kernel = FakeKernel(fake)
-        space = open_space(backend, system=kernel, source=kernel.source)  # type: ignore[arg-type]
+        space = open_space(backend, system=kernel, source=kernel.source)
         device = Device.open(fake.address, space=space)
         with pytest.raises(InUse, match="devices of it are open"):
             space.close()
@@ -180,7 +180,7 @@ class TestBackend:
     def test_two_functions_of_one_group(self, backend: str) -> None:
         kernel = FakeKernel(FakeDevice("0000:00:04.0"), FakeDevice("0000:00:04.1"))
         with (
-            open_space(backend, system=kernel, source=kernel.source) as space,  # type: ignore[arg-type]
+            open_space(backend, system=kernel, source=kernel.source) as space,
             Device.open("0000:00:04.0", space=space),
             Device.open("0000:00:04.1", space=space) as second,
         ):

@@ -43,7 +43,7 @@ def start(kernel: FakeKernel, backend: str, address: str = ADDRESS, **details: o
         backend=backend,
         system=kernel,
         source=kernel.source,
-        **details,  # type: ignore[arg-type]
+        **details,
     )
 
 
@@ -87,7 +87,7 @@ class TestOpening:
         ],
     )
     def test_no_node(self, backend: str, options: dict[str, bool], said: str) -> None:
-        error = refused(FakeKernel(FakeDevice(), **options), backend, NoNode)  # type: ignore[arg-type]
+        error = refused(FakeKernel(FakeDevice(), **options), backend, NoNode)
         assert said in error.hint
         assert error.errno == errno.ENOENT
         assert error.exit_status == 8
@@ -301,7 +301,7 @@ class TestMapping:
     def test_before_any_device(self, backend: str) -> None:
         kernel = FakeKernel(FakeDevice())
         with (
-            open_space(backend, system=kernel, source=kernel.source) as space,  # type: ignore[arg-type]
+            open_space(backend, system=kernel, source=kernel.source) as space,
             pytest.raises(UsageError, match="no device has joined"),
         ):
             space.dma.map(4096)

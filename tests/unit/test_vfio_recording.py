@@ -44,7 +44,7 @@ def run(device: Device, monkeypatch: pytest.MonkeyPatch) -> str:
 def record(backend: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     kernel = FakeKernel(FakeEdu())
     recorder = Recorder(kernel, kernel.source)
-    with Device.open(ADDRESS, backend=backend, system=recorder, source=recorder.source) as device:  # type: ignore[arg-type]
+    with Device.open(ADDRESS, backend=backend, system=recorder, source=recorder.source) as device:
         said = run(device, monkeypatch)
     assert kernel.left_open == []
     return recorder.dump(), said
@@ -65,7 +65,7 @@ class TestExample:
     def test_it_plays_back(self, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
         text, said = record(backend, monkeypatch)
         player = Player(text)
-        with Device.open(ADDRESS, backend=backend, system=player, source=player.source) as device:  # type: ignore[arg-type]
+        with Device.open(ADDRESS, backend=backend, system=player, source=player.source) as device:
             assert run(device, monkeypatch) == said
         assert player.rest == 0
 
@@ -78,7 +78,7 @@ class TestExample:
             for name, _ in player.source.nodes()
             if name.startswith("sys/bus/pci/devices/0")
         )
-        with Device.open(address, backend=backend, system=player, source=player.source) as device:  # type: ignore[arg-type]
+        with Device.open(address, backend=backend, system=player, source=player.source) as device:
             said = run(device, monkeypatch)
         assert "there and back: equal" in said
         assert player.rest == 0
@@ -120,7 +120,7 @@ class TestMismatch:
         recorder = Recorder(kernel, kernel.source)
 
         def use(system: object, source: object) -> None:
-            with Device.open(ADDRESS, backend="container", system=system, source=source) as device:  # type: ignore[arg-type]
+            with Device.open(ADDRESS, backend="container", system=system, source=source) as device:
                 window = device.regions[0].syscalls()
                 device.config.command = 0
                 for access in (lambda: window.read32(0), lambda: window.write32(0, 1)):
@@ -139,7 +139,7 @@ class TestTrace:
         kernel = FakeKernel(FakeDevice())
         stream = io.StringIO()
         tracing = TracingSystem(kernel, stream)
-        with Device.open(ADDRESS, backend=backend, system=tracing, source=kernel.source) as device:  # type: ignore[arg-type]
+        with Device.open(ADDRESS, backend=backend, system=tracing, source=kernel.source) as device:
             device.dma.map(4096, iova=0x100000)
             device.regions[0].map()
             device.irqs.msix[0].eventfd().wait(0)

@@ -7,7 +7,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from vfiokit._native.calls import Calls
 from vfiokit.address import AddressRange
@@ -21,9 +21,7 @@ from vfiokit.vfio.system import System, close_quietly, default_system
 if TYPE_CHECKING:
     from vfiokit.vfio.dma import Dma
 
-__all__ = ["AddressSpace", "BackendName", "Limits", "choose", "open_space"]
-
-BackendName = Literal["auto", "container", "iommufd"]
+__all__ = ["AddressSpace", "Limits", "choose", "open_space"]
 
 
 class Limits:
@@ -163,7 +161,7 @@ class AddressSpace(ABC):
 
 
 def open_space(
-    backend: BackendName = "auto",
+    backend: str = "auto",
     *,
     place: Place | None = None,
     system: System | None = None,
@@ -184,7 +182,7 @@ def open_space(
     return Iommufd(system, source) if name == "iommufd" else Container(system, source)
 
 
-def choose(source: Source, backend: BackendName, place: Place | None) -> str:
+def choose(source: Source, backend: str, place: Place | None) -> str:
     """Return the back end to use: ``auto`` takes the iommufd where it and the device's own node exist."""
     if backend not in ("auto", "container", "iommufd"):
         raise UsageError("no such back end", subject=backend, hint="auto, container, iommufd")

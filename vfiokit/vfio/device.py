@@ -12,7 +12,7 @@ from vfiokit.address import PciAddress
 from vfiokit.errors import VfioError
 from vfiokit.sysfs.source import Source
 from vfiokit.vfio import forks, reset
-from vfiokit.vfio.backend import AddressSpace, BackendName, open_space
+from vfiokit.vfio.backend import AddressSpace, open_space
 from vfiokit.vfio.config import COMMAND_MASTER, ConfigAccess
 from vfiokit.vfio.container import Container
 from vfiokit.vfio.errors import Closed
@@ -68,7 +68,7 @@ class Device:
         cls,
         selector: str | PciAddress,
         *,
-        backend: BackendName = "auto",
+        backend: str = "auto",
         space: AddressSpace | None = None,
         token: str | None = None,
         noiommu: bool = False,

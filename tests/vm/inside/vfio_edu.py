@@ -15,6 +15,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import vfio_lab
@@ -24,7 +25,7 @@ from vfiokit.address import PageSize
 from vfiokit.errors import VfioError
 from vfiokit.sysfs.live import LiveSource
 from vfiokit.testing.recording import Player, Recorder
-from vfiokit.vfio import Device, EventFd, Window, open_space
+from vfiokit.vfio import Device, DmaBuffer, EventFd, Window, open_space
 from vfiokit.vfio.errors import (
     AlreadyMapped,
     Busy,
@@ -45,8 +46,8 @@ edu = example("edu")
 DEVICES = Path("/sys/bus/pci/devices")
 
 
-def open_edu(backend: str, name: str = "edu", **details: object) -> Device:
-    return Device.open(address(name), backend=backend, **details)  # type: ignore[arg-type]
+def open_edu(backend: str, name: str = "edu", **details: Any) -> Device:
+    return Device.open(address(name), backend=backend, **details)
 
 
 def the_example_runs(backend: str) -> None:
@@ -252,7 +253,7 @@ def a_hot_reset_of_two(backend: str) -> None:
         refused(ResetNotSupported, device.hot_reset, touching=plan.functions)
     bind("second")
     with (
-        open_space(backend) as space,  # type: ignore[arg-type]
+        open_space(backend) as space,
         Device.open(pair[0], space=space) as one,
         Device.open(pair[1], space=space) as two,
     ):
@@ -342,7 +343,7 @@ def closing_in_every_order(backend: str) -> None:
     before = state()
     for first in ("bar", "event", "buffer", "device"):
         device = open_edu(backend)
-        parts = {
+        parts: dict[str, Window | EventFd | DmaBuffer | Device] = {
             "bar": device.regions[0].map(),
             "event": device.irqs.msi[0].eventfd(),
             "buffer": device.dma.map(4096),

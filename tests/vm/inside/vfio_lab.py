@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ BACKENDS = ("container", "iommufd")
 Check = Callable[[str], None]
 
 
-def names(checks: list[Check]) -> list[str]:
+def names(checks: Sequence[Check]) -> list[str]:
     """List what the host asks about: each check on each back end."""
     return [f"{check.__name__}[{backend}]" for check in checks for backend in BACKENDS]
 
@@ -108,7 +108,7 @@ def state() -> dict[str, int]:
     }
 
 
-def run(checks: list[Check], only: str = "") -> None:
+def run(checks: Sequence[Check], only: str = "") -> None:
     """Run every check on every back end, and write results.json: how each ended, and in how many seconds."""
     results: dict[str, dict[str, object]] = {}
     for check in checks:

@@ -38,7 +38,7 @@ def what_is_written_is_read_and_on_the_disk(backend: str) -> None:
     starts = [(index * 7919) % (len(pieces) - EACH) for index in range(TOTAL // EACH)]
     content = [pieces[start : start + EACH] for start in starts]
     with (
-        Device.open(address("disk"), backend=backend) as device,  # type: ignore[arg-type]
+        Device.open(address("disk"), backend=backend) as device,
         nvme.Controller(device) as controller,
     ):
         transfer(controller, nvme.WRITE, content)
@@ -63,7 +63,7 @@ def transfer(controller: Any, opcode: int, content: list[bytes]) -> list[bytes]:
         controller.device.dma.map(EACH * DEPTH) as memory,
         controller.device.dma.map(nvme.PAGE * DEPTH) as pages,
     ):
-        free, under_way, next_piece = list(range(DEPTH)), {}, 0
+        free, under_way, next_piece = list(range(DEPTH)), dict[int, int](), 0
         while next_piece < len(content) or under_way:
             while free and next_piece < len(content):
                 slot = free.pop()
@@ -82,7 +82,7 @@ def transfer(controller: Any, opcode: int, content: list[bytes]) -> list[bytes]:
 
 def every_vector_arrives(backend: str) -> None:
     for name, count in (("disk", 65), ("network", 10)):
-        with Device.open(address(name), backend=backend) as device:  # type: ignore[arg-type]
+        with Device.open(address(name), backend=backend) as device:
             assert len(device.irqs.msix) == count, device.irqs.msix
             last = device.irqs.msix[count - 1].eventfd()
             events = device.irqs.msix.enable()
@@ -97,7 +97,7 @@ def a_reset_is_as_after_power_on(backend: str) -> None:
     """Change a register of igb: the reset brings it back; vectors work again, and memory stays mapped."""
     vlan_type = 0x38
     with (
-        Device.open(address("network"), backend=backend) as device,  # type: ignore[arg-type]
+        Device.open(address("network"), backend=backend) as device,
         device.regions[0].map() as bar,
         device.dma.map(4096) as buffer,
     ):
@@ -117,7 +117,7 @@ def a_reset_is_as_after_power_on(backend: str) -> None:
 def a_virtual_function_wants_its_token(backend: str) -> None:
     token = str(uuid.uuid4())
     path = Path("/sys/bus/pci/devices") / address("network")
-    with Device.open(address("network"), backend=backend) as physical:  # type: ignore[arg-type]
+    with Device.open(address("network"), backend=backend) as physical:
         physical.features.set_vf_token(token)
         (path / "sriov_numvfs").write_text("1")
         try:

@@ -50,14 +50,14 @@ def main() -> None:
     for backend in BACKENDS:
         for guarded in (False, True):
             with (
-                Device.open(address("edu"), backend=backend) as edu,  # type: ignore[arg-type]
+                Device.open(address("edu"), backend=backend) as edu,
                 edu.regions[0].map(guarded=guarded) as window,
             ):
                 assert window.mode == ("syscall" if guarded else "mmap")
                 due += accesses(window, "edu-mmio", 0x80, (4, 8))
                 due += halves(window, "edu-mmio", 0x80)
             with (
-                Device.open(address("display"), backend=backend) as vga,  # type: ignore[arg-type]
+                Device.open(address("display"), backend=backend) as vga,
                 vga.regions[2].map(guarded=guarded) as window,
             ):
                 due += accesses(window, "vga ioports remapped", 0x410, (1, 2))
