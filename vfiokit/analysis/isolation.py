@@ -37,7 +37,7 @@ class Agreement(Enum):
     LARGER = "larger than the kernel's rules form it"
     DIFFERENT = "other than the kernel's rules form it"
     UNCERTAIN = "not to be predicted without all of config space"
-    NO_GROUP = "it has no group"
+    NO_GROUP = "no IOMMU formed it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def explain(host: Host, address: PciAddress) -> Explanation:
     device = host.device(address)
     topology = Topology(host)
     members = _observed(host, device)
-    prediction, agreement = _agree(topology, address, members)
+    prediction, agreement = _agree(topology, address, _formed(host, device))
     joins = _joins(prediction, address)
     hops = tuple(_hop(topology, each) for each in (address, *topology.chain(address)))
     causes = tuple(join_finding(topology, join) for join in _joins_of_group(prediction, address))
@@ -141,7 +141,7 @@ def relate(host: Host, one: PciAddress, other: PciAddress) -> Relation:
     """
     first, second = explain(host, one), explain(host, other)
     topology = Topology(host)
-    prediction, _ = _agree(topology, one, first.members)
+    prediction, _ = _agree(topology, one, _formed(host, host.device(one)))
     together = other in prediction.members(one)
     joins = prediction.path(one, other) if together else ()
     observed = None if first.group is None or second.group is None else first.group == second.group
@@ -194,6 +194,12 @@ def _hop(topology: Topology, address: PciAddress) -> Hop:
 def _observed(host: Host, device: PciDevice) -> tuple[PciAddress, ...]:
     group = host.by_group.get(device.group) if isinstance(device.group, int) else None
     return known(group.devices, ()) if group else ()
+
+
+def _formed(host: Host, device: PciDevice) -> tuple[PciAddress, ...]:
+    """Return the members of a group that the rules formed: of none that VFIO made up."""
+    group = host.by_group.get(device.group) if isinstance(device.group, int) else None
+    return () if group is None or group.is_noiommu else known(group.devices, ())
 
 
 def _covered(host: Host) -> frozenset[PciAddress]:
