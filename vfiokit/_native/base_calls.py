@@ -1,6 +1,7 @@
 """How every call is made: a structure that knows its size, one place where a refusal becomes an error."""
 
 import os
+from functools import cache
 from typing import Any, Protocol
 
 from vfiokit._native import ffi
@@ -81,11 +82,23 @@ def sized(struct: str, field: str = "argsz", told: int | None = None, **fields: 
     :param field: the member for the size.
     :param told: what to write there, for a shorter form that older kernels know; else all of it.
     """
-    argument = ffi.new(f"struct {struct} *")
-    setattr(argument, field, ffi.sizeof(f"struct {struct}") if told is None else told)
+    pointer, size = _layout(struct)
+    argument = ffi.new(pointer)
+    setattr(argument, field, size if told is None else told)
     for name, value in fields.items():
         setattr(argument, name, value)
     return argument
+
+
+@cache
+def _layout(struct: str) -> tuple[Any, int]:
+    """Look a structure up once: cffi parses its name every time."""
+    return ffi.typeof(f"struct {struct} *"), ffi.sizeof(f"struct {struct}")
+
+
+def filled(struct: str, *members: int) -> Any:
+    """Make a structure from its first members, which for the rest is zero: what is called often."""
+    return ffi.new(_layout(struct)[0], members)
 
 
 def address_of(cdata: Any) -> int:

@@ -1,7 +1,7 @@
 """Calls on ``/dev/iommu`` about virtual IOMMUs: the parts of the hardware that a guest is given."""
 
 from vfiokit._native import ffi
-from vfiokit._native.base_calls import BaseCalls, address_of, sized
+from vfiokit._native.base_calls import BaseCalls, address_of, filled, sized
 
 __all__ = ["ViommuCalls"]
 
@@ -23,7 +23,7 @@ class ViommuCalls(BaseCalls):
 
     def iommu_vdevice_alloc(self, fd: int, *, viommu: int, device: int, virtual_id: int) -> int:
         """Put a device behind a virtual IOMMU under the identity its guest knows; return the object."""
-        argument = ffi.new("struct iommu_vdevice_alloc *", (24, viommu, device, 0, virtual_id))
+        argument = filled("iommu_vdevice_alloc", 24, viommu, device, 0, virtual_id)
         self._do("IOMMU_VDEVICE_ALLOC", fd, argument)
         return int(argument.out_vdevice_id)
 
@@ -37,6 +37,6 @@ class ViommuCalls(BaseCalls):
         self, fd: int, *, viommu: int, type: int, index: int, iova: int, length: int
     ) -> int:
         """Give a guest a queue of the hardware, in memory mapped at *iova* of the nesting parent."""
-        argument = ffi.new("struct iommu_hw_queue_alloc *", (40, 0, viommu, type, index, 0, iova, length))
+        argument = filled("iommu_hw_queue_alloc", 40, 0, viommu, type, index, 0, iova, length)
         self._do("IOMMU_HW_QUEUE_ALLOC", fd, argument)
         return int(argument.out_hw_queue_id)

@@ -7,7 +7,6 @@ with a node for each device.
 from vfiokit.vfio.backend import AddressSpace, Limits, open_space
 from vfiokit.vfio.device import Device
 from vfiokit.vfio.dma import Dma, DmaBuffer
-from vfiokit.vfio.errors import VfioError
 from vfiokit.vfio.features import Features, MigrationState
 from vfiokit.vfio.irq import EventFd, Interrupt, InterruptKind, Interrupts
 from vfiokit.vfio.region import Region, Regions
@@ -29,7 +28,6 @@ __all__ = [
     "MigrationState",
     "Region",
     "Regions",
-    "VfioError",
     "Window",
     "open_space",
 ]

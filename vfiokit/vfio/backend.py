@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from vfiokit._native.calls import Calls
 from vfiokit.address import AddressRange
-from vfiokit.errors import UsageError
+from vfiokit.errors import UsageError, VfioError
 from vfiokit.sysfs.source import Source
 from vfiokit.vfio import forks
-from vfiokit.vfio.errors import Busy, Closed, InUse, NoNode, NotPermitted, VfioError
+from vfiokit.vfio.errors import Busy, Closed, InUse, NoNode, NotPermitted
 from vfiokit.vfio.place import Place, holders
 from vfiokit.vfio.system import System, close_quietly, default_system
 

@@ -28,7 +28,6 @@ __all__ = [
     "TokenNeeded",
     "TooManyMappings",
     "UnsafeNotAsked",
-    "VfioError",
 ]
 
 

@@ -10,7 +10,7 @@ import struct
 from typing import Any, Protocol
 
 from vfiokit._native.table import CALLS, Call
-from vfiokit.vfio.errors import VfioError
+from vfiokit.errors import VfioError
 from vfiokit.vfio.window import MappedWindow, Window
 
 __all__ = ["LiveSystem", "System", "default_system"]
@@ -62,6 +62,7 @@ class LiveSystem:
 
         self._ffi, self._lib = ffi, lib
         self._requests = {call.name: getattr(lib, call.name) for call in CALLS}
+        self._ioctl = lib.vfiokit_ioctl
 
     def open(self, path: str, flags: int) -> int:
         """Open a file, closed on exec."""
@@ -73,7 +74,7 @@ class LiveSystem:
 
     def ioctl(self, fd: int, call: Call, argument: Any) -> int:
         """Make a call with a pointer."""
-        return self._lib.vfiokit_ioctl(fd, self._requests[call.name], argument)
+        return self._ioctl(fd, self._requests[call.name], argument)
 
     def ioctl_value(self, fd: int, call: Call, value: int) -> int:
         """Make a call with a number."""

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from vfiokit.address import AddressRange
-from vfiokit.vfio.errors import Closed, DecodeOff, DeviceGone, Misaligned, OutOfBounds, ReadOnly, VfioError
+from vfiokit.errors import VfioError
+from vfiokit.vfio.errors import Closed, DecodeOff, DeviceGone, Misaligned, OutOfBounds, ReadOnly
 
 if TYPE_CHECKING:
     from vfiokit.vfio.system import System
