@@ -141,8 +141,20 @@ class TestOpening:
     @both
     def test_held_by_nobody_that_can_be_seen(self, backend: str) -> None:
         kernel = FakeKernel(FakeDevice())
-        with start(kernel, backend), pytest.raises(Busy, match="somebody has it open"):
-            start(kernel, backend)
+        with start(kernel, backend):
+            kernel.source.remove("proc")
+            with pytest.raises(Busy, match="somebody has it open") as caught:
+                start(kernel, backend)
+            assert caught.value.holders == ()
+
+    def test_a_function_of_its_group_in_another_space(self) -> None:
+        """Tell the two reasons of one EPERM apart by who has the group's nodes open."""
+        kernel = FakeKernel(FakeDevice("0000:00:04.0"), FakeDevice("0000:00:04.1"))
+        with start(kernel, "iommufd"):
+            kernel.source.add("proc/77/fd/3", Link("/dev/vfio/devices/vfio0"))
+            with pytest.raises(Busy, match="another function of its group") as caught:
+                start(kernel, "iommufd", "0000:00:04.1")
+            assert caught.value.holders == ((77, "?"),)
 
     @both
     def test_no_interrupt_remapping(self, backend: str) -> None:

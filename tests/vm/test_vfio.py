@@ -18,7 +18,7 @@ pytestmark = pytest.mark.vm
 
 def checks() -> list[str]:
     """List the checks by the names under which the guest reports them."""
-    sources = [(INSIDE / f"{name}.py").read_text() for name in ("vfio_edu", "vfio_nvme")]
+    sources = [(INSIDE / f"{name}.py").read_text() for name in ("vfio_edu", "vfio_raw", "vfio_nvme")]
     names = [
         name for text in sources for name in re.findall(r"^def (\w+)\(backend: str\) -> None", text, re.M)
     ]

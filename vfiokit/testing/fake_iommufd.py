@@ -113,12 +113,12 @@ class NodeFile(DeviceFile):
         iommufd = self.kernel.files.get(request.iommufd)
         if not isinstance(iommufd, IommufdFile) or self.kernel.device_files(self.device):
             fail(errno.EINVAL)
+        assert isinstance(iommufd, IommufdFile)
         if self.kernel.file_of_group(self.device.group):
             fail(errno.EBUSY)
-        if not self.kernel.remapping:
+        if not self.kernel.remapping or self._is_group_elsewhere(iommufd):
             fail(errno.EPERM)
         self._check_token(request)
-        assert isinstance(iommufd, IommufdFile)
         self.device.opened()
         self.iommufd, self.number = iommufd, iommufd.add(self.device)
         request.out_devid = self.number
@@ -139,6 +139,10 @@ class NodeFile(DeviceFile):
             self.iommufd.objects.pop(self.number, None)
             self.iommufd = self.space = None
             self.device.space = None
+
+    def _is_group_elsewhere(self, iommufd: IommufdFile) -> bool:
+        files = [file for file in self.kernel.files.values() if isinstance(file, NodeFile) and file.iommufd]
+        return any(file.device.group == self.device.group and file.iommufd is not iommufd for file in files)
 
     def _check_token(self, request: Any) -> None:
         token = self.device.token

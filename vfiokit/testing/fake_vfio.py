@@ -73,7 +73,9 @@ class FakeKernel:
         self._refuse("open")
         if path in self.forbidden:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return self.add(self._opener(path)())
+        fd = self.add(self._opener(path)())
+        self.source.add(self._link(fd), Link(path))
+        return fd
 
     def close(self, fd: int) -> None:
         """Close a descriptor."""
@@ -81,6 +83,7 @@ class FakeKernel:
         self._file(fd)
         file = self.files.pop(fd)
         os.close(fd)
+        self.source.remove(self._link(fd))
         file.dropped()
 
     def ioctl(self, fd: int, call: Call, argument: Any) -> int:
@@ -152,6 +155,9 @@ class FakeKernel:
 
     # Inside.
 
+    def _link(self, fd: int) -> str:
+        return f"proc/{os.getpid()}/fd/{fd}"
+
     def _refuse(self, name: str) -> None:
         if self.refusals.get(name):
             number = self.refusals[name].pop(0)
@@ -184,6 +190,7 @@ class FakeKernel:
 
     def _source(self) -> MemorySource:
         source = MemorySource("fake")
+        source.add(f"proc/{os.getpid()}/comm", File(b"this\n"))
         source.add("proc/self/status", File(b"VmLck:\t0 kB\nCapEff:\tffffffffffffffff\n"))
         if self.has_iommufd:
             source.add("dev/iommu", File(b""))

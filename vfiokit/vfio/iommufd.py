@@ -20,7 +20,7 @@ from vfiokit.vfio.errors import (
 )
 from vfiokit.vfio.group import token_needed
 from vfiokit.vfio.memlock import memlock
-from vfiokit.vfio.place import Place, holders, reserved_ranges
+from vfiokit.vfio.place import Place, group_nodes, holders, reserved_ranges
 from vfiokit.vfio.replies import iova_ranges
 from vfiokit.vfio.system import System, close_quietly
 
@@ -157,6 +157,8 @@ class Iommufd(AddressSpace):
         try:
             return self.calls.vfio_device_bind_iommufd(fd, self.fd, _token(token))
         except VfioError as error:
+            # Before it is asked who has the node: we had.
+            self._close(fd)
             raise self._explain_bind(error, place, token) from error
 
     def _attach(self, fd: int, place: Place) -> int:
@@ -171,13 +173,17 @@ class Iommufd(AddressSpace):
         details = {"operation": error.operation, "subject": f"for {place.address}", "errno": error.errno}
         if error.errno == errno.EACCES or (error.errno == errno.EOPNOTSUPP and token):
             return token_needed(token, **details)  # type: ignore[arg-type]
+        siblings = group_nodes(self.source, place)
+        if error.errno == errno.EPERM and any(holders(self.source, path) for path in siblings):
+            reason = "another function of its group is open in another address space"
+            return busy(self.source, *siblings, operation=error.operation, errno=error.errno, reason=reason)
         if error.errno == errno.EPERM:
             return NoInterruptRemapping(
                 "the platform does not remap interrupts, so a device could forge them",
                 hint="switch interrupt remapping on, or iommufd.allow_unsafe_interrupts=1 if you trust it",
                 **details,  # type: ignore[arg-type]
             )
-        if token and error.errno == errno.EINVAL and not holders(self.source, place.device_path)[1:]:
+        if token and error.errno == errno.EINVAL and not holders(self.source, place.device_path):
             return _lacks(error, "the kernel takes no token for a device's own node (Linux 6.17 does)")
         # The kernel answers EINVAL to a second bind, EBUSY when the group's node is open.
         if error.errno in (errno.EBUSY, errno.EINVAL):
@@ -205,8 +211,8 @@ class Iommufd(AddressSpace):
         self.calls.iommu_destroy(self.fd, self.ioas)
 
     def _close(self, fd: int) -> None:
-        self.calls.subjects.pop(fd, None)
-        close_quietly(self.system, fd)
+        if self.calls.subjects.pop(fd, None) is not None:
+            close_quietly(self.system, fd)
 
 
 def _token(token: str | None) -> bytes | None:

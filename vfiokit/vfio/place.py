@@ -10,7 +10,16 @@ from vfiokit.sysfs.scan import Part, scan
 from vfiokit.sysfs.source import Source
 from vfiokit.vfio.errors import NotBound
 
-__all__ = ["Place", "find_place", "holders", "is_under_vfio", "locate", "members", "reserved_ranges"]
+__all__ = [
+    "Place",
+    "find_place",
+    "group_nodes",
+    "holders",
+    "is_under_vfio",
+    "locate",
+    "members",
+    "reserved_ranges",
+]
 
 _DEVICES = "sys/bus/pci/devices"
 _GROUPS = "sys/kernel/iommu_groups"
@@ -102,6 +111,14 @@ def members(source: Source, group: int) -> tuple[tuple[str, str], ...]:
         if driver and driver not in _STUBS and not is_under_vfio(source, name):
             found.append((name, driver))
     return tuple(found)
+
+
+def group_nodes(source: Source, place: Place) -> tuple[str, ...]:
+    """Return the nodes of the other functions of a device's group."""
+    names = _listing(source, f"{_GROUPS}/{place.group}/devices")
+    others = (name for name in sorted(names) if name != str(place.address))
+    found = (node for name in others for node in _listing(source, f"{_DEVICES}/{name}/vfio-dev"))
+    return tuple(f"/dev/vfio/devices/{node}" for node in found)
 
 
 def reserved_ranges(source: Source, group: int) -> tuple[AddressRange, ...]:

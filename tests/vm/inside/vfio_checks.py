@@ -5,8 +5,9 @@ import sys
 import vfio_edu
 import vfio_lab
 import vfio_nvme
+import vfio_raw
 
-CHECKS = [*vfio_edu.CHECKS, *vfio_nvme.CHECKS]
+CHECKS = [*vfio_edu.CHECKS, *vfio_raw.CHECKS, *vfio_nvme.CHECKS]
 
 if __name__ == "__main__":
     only = sys.argv[1:]
