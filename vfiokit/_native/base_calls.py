@@ -10,6 +10,7 @@ from vfiokit.errors import VfioError
 
 __all__ = ["BaseCalls", "Kernel"]
 
+_NOTHING = ffi.NULL
 _REPLY_LIMIT = 1 << 20
 """More than any reply can need: a reply that wants more is no reply."""
 
@@ -34,6 +35,7 @@ class BaseCalls:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
+        self._ioctl = kernel.ioctl
         self.subjects: dict[int, str] = {}
 
     def _do(self, name: str, fd: int, argument: Any = None) -> int:
@@ -41,7 +43,7 @@ class BaseCalls:
 
         :raises VfioError: with the call's name, the descriptor's subject and the errno.
         """
-        answer = self.kernel.ioctl(fd, BY_NAME[name], ffi.NULL if argument is None else argument)
+        answer = self._ioctl(fd, BY_NAME[name], _NOTHING if argument is None else argument)
         return answer if answer >= 0 else self._refused(name, fd, -answer)
 
     def _do_value(self, name: str, fd: int, value: int) -> int:

@@ -3,9 +3,12 @@
 from typing import Any
 
 from vfiokit._native import ffi, lib
-from vfiokit._native.base_calls import BaseCalls, address_of, filled, sized
+from vfiokit._native.base_calls import BaseCalls, address_of, sized
 
 __all__ = ["ContainerCalls"]
+
+_MAP = ffi.typeof("struct vfio_iommu_type1_dma_map *")
+_UNMAP = ffi.typeof("struct vfio_iommu_type1_dma_unmap *")
 
 
 class ContainerCalls(BaseCalls):
@@ -35,7 +38,7 @@ class ContainerCalls(BaseCalls):
 
         :param flags: of ``VFIO_DMA_MAP_FLAG_*``; with ``VADDR`` the address of a mapping is replaced.
         """
-        argument = filled("vfio_iommu_type1_dma_map", 32, flags, vaddr, iova, size)
+        argument = ffi.new(_MAP, (32, flags, vaddr, iova, size))
         self._do("VFIO_IOMMU_MAP_DMA", fd, argument)
 
     def vfio_iommu_unmap_dma(self, fd: int, *, iova: int, size: int, flags: int = 0) -> int:
@@ -43,7 +46,7 @@ class ContainerCalls(BaseCalls):
 
         :param flags: ``VFIO_DMA_UNMAP_FLAG_*`` but the dirty bitmap; with ``ALL``, *iova* and *size* are 0.
         """
-        argument = filled("vfio_iommu_type1_dma_unmap", 24, flags, iova, size)
+        argument = ffi.new(_UNMAP, (24, flags, iova, size))
         self._do("VFIO_IOMMU_UNMAP_DMA", fd, argument)
         return int(argument.size)
 

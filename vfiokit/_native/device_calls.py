@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from vfiokit._native import ffi, lib
-from vfiokit._native.base_calls import BaseCalls, address_of, filled, sized
+from vfiokit._native.base_calls import BaseCalls, address_of, sized
 from vfiokit._native.table import BY_NAME
 from vfiokit.errors import VfioError
 
@@ -13,6 +13,11 @@ __all__ = ["DeviceCalls"]
 _WIDTHS = {1: "VFIO_DEVICE_IOEVENTFD_8", 2: "VFIO_DEVICE_IOEVENTFD_16", 4: "VFIO_DEVICE_IOEVENTFD_32"}
 _ENOSPC = 28
 _DATA_NONE = 1
+
+# What is called often: cffi parses the name of a type each time it is given one.
+_new = ffi.new
+_IRQ_INFO = ffi.typeof("struct vfio_irq_info *")
+_IRQ_SET = ffi.typeof("struct vfio_irq_set *")
 
 
 class DeviceCalls(BaseCalls):
@@ -28,7 +33,8 @@ class DeviceCalls(BaseCalls):
 
     def vfio_device_get_irq_info(self, fd: int, index: int) -> tuple[int, int]:
         """Return flags and number of vectors of a kind of interrupt."""
-        info = filled("vfio_irq_info", 16, 0, index)
+        info = _new(_IRQ_INFO)
+        info.argsz, info.index = 16, index
         self._do("VFIO_DEVICE_GET_IRQ_INFO", fd, info)
         return info.flags, info.count
 
@@ -39,7 +45,7 @@ class DeviceCalls(BaseCalls):
 
         :param action: one of ``VFIO_IRQ_SET_ACTION_*``.
         """
-        argument = filled("vfio_irq_set", 20, _DATA_NONE | action, index, start, count)
+        argument = _new(_IRQ_SET, (20, _DATA_NONE | action, index, start, count))
         self._do("VFIO_DEVICE_SET_IRQS", fd, argument)
 
     def vfio_device_set_irqs_bool(

@@ -9,6 +9,9 @@ from vfiokit.errors import VfioError
 
 __all__ = ["IoasCalls"]
 
+_MAP = ffi.typeof("struct iommu_ioas_map *")
+_UNMAP = ffi.typeof("struct iommu_ioas_unmap *")
+
 _EMSGSIZE = 90
 _RANGES_LIMIT = 1 << 16
 
@@ -57,7 +60,7 @@ class IoasCalls(BaseCalls):
         :param flags: ``IOMMU_IOAS_MAP_READABLE`` and ``IOMMU_IOAS_MAP_WRITEABLE``.
         """
         flags |= 0 if iova is None else lib.IOMMU_IOAS_MAP_FIXED_IOVA
-        argument = filled("iommu_ioas_map", 40, flags, ioas, 0, vaddr, length, iova or 0)
+        argument = ffi.new(_MAP, (40, flags, ioas, 0, vaddr, length, iova or 0))
         self._do("IOMMU_IOAS_MAP", fd, argument)
         return int(argument.iova)
 
@@ -89,7 +92,7 @@ class IoasCalls(BaseCalls):
 
     def iommu_ioas_unmap(self, fd: int, ioas: int, *, iova: int, length: int) -> int:
         """Unmap what lies wholly in the range and return its bytes; 0 to 2**64-1 is everything."""
-        argument = filled("iommu_ioas_unmap", 24, ioas, iova, length)
+        argument = ffi.new(_UNMAP, (24, ioas, iova, length))
         self._do("IOMMU_IOAS_UNMAP", fd, argument)
         return int(argument.length)
 
