@@ -32,7 +32,7 @@ requests = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(pages, min_size=1, max_size=3), st.lists(pages, max_size=2), st.lists(requests, max_size=25))
 def test_what_is_handed_out_is_free_usable_and_lowest(
     ranges: list[AddressRange],

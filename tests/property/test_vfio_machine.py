@@ -187,7 +187,7 @@ class LifetimesOfIommufd(Lifetimes):
     backend = "iommufd"
 
 
-BUDGET = settings(max_examples=60, stateful_step_count=40, deadline=None)
+BUDGET = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 TestContainer = Lifetimes.TestCase
 TestContainer.settings = BUDGET

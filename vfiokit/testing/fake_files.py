@@ -74,7 +74,8 @@ class DeviceFile(FakeFile):
     def dropped(self) -> None:
         """Close: interrupts go, and the rest when nothing is mapped any more."""
         self.open = False
-        self.device.unwire()
+        if self.owns(self.device):
+            self.device.unwire()
         self.windows_changed()
 
     def windows_changed(self) -> None:
