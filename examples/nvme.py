@@ -63,7 +63,7 @@ class Queue:
         self.reap()
 
     def _collect(self) -> list[int]:
-        done = []
+        done: list[int] = []
         while True:
             fields = COMPLETION.unpack_from(self.completions.view, self._head * COMPLETION.size)
             identity, status = fields[4], fields[5]
