@@ -168,8 +168,10 @@ class VtdMachine(Machine):
         """Do one DMA and return what was recorded; *rtaddr* latches the root and empties every cache."""
         setup = [] if rtaddr is None else self.set_root(rtaddr)
         commands = [*setup, *self.dma(address, slot, size, write=write)]
-        self.wait(self.batch(commands)[-1])
-        low, high, *_ = self.batch(self.read_fault())
+        *_, done, low, high, _, _ = self.batch([*commands, *self.read_fault()])
+        if int(done[1], 16) & _START:
+            self.wait(done)
+            low, high, *_ = self.batch(self.read_fault())
         return self.decode_fault(int(low[1], 16), int(high[1], 16))
 
     def invalidate_context(self) -> None:
@@ -187,17 +189,25 @@ class AmdMachine(Machine):
     """With an AMD-Vi unit at the place that QEMU gives it."""
 
     BASE = 0xFED80000
-    DEVICE_TABLE, CONTROL = 0x00, 0x18
+    DEVICE_TABLE, COMMAND_BUFFER, CONTROL, HEAD, TAIL = 0x00, 0x08, 0x18, 0x2000, 0x2008
+    ENABLE, ENABLE_COMMANDS = 1 << 0, 1 << 12
+    COMMANDS = 0x3EFF000
+    INVALIDATE_ALL = (8 << 60).to_bytes(8, "little") + bytes(8)
+    _tail = 0
 
     def disable(self) -> None:
         """Turn translation off."""
         self.batch([f"writeq {self.BASE + self.CONTROL:#x} 0x0"])
 
     def enable(self, device_table: int) -> list[str]:
-        """Return the commands that set the device table and turn translation on."""
+        """Return the commands that set the device table, turn translation on and drop what is cached."""
+        self.memory[self.COMMANDS : self.COMMANDS + 0x1000] = self.INVALIDATE_ALL * 256
+        self._tail = (self._tail + 16) % 0x1000
         return [
             f"writeq {self.BASE + self.DEVICE_TABLE:#x} {device_table:#x}",
-            f"writeq {self.BASE + self.CONTROL:#x} 0x1",
+            f"writeq {self.BASE + self.COMMAND_BUFFER:#x} {self.COMMANDS | 8 << 56:#x}",
+            f"writeq {self.BASE + self.CONTROL:#x} {self.ENABLE | self.ENABLE_COMMANDS:#x}",
+            f"writeq {self.BASE + self.TAIL:#x} {self._tail:#x}",
         ]
 
 

@@ -71,8 +71,8 @@ DEVICE_TABLE_ENTRY = Structure(
         ),
         (),
     ),
-    # What lies between depends on features that translation does not: nothing is checked there.
-    ignored=(mask(64), mask(64), mask(64), mask(64)),
+    # Of the first word, what no feature has given a meaning; nothing of the words that translation does not use.
+    ignored=(mask(64) & ~(mask(5) << 2 | 1 << 63), mask(64), mask(64), mask(64)),
 )
 """The device table entry (AMD-Vi 2.2.2.1)."""
 
@@ -136,6 +136,8 @@ class _Search:
         if not entry["V"]:
             return self._descriptor()
         self.silent, self.domain_id = bool(entry["SA"]), entry["DomainID"]
+        if entry.has_reserved(64):
+            raise Blocked(Reason.CONTEXT_RESERVED)
         if not entry["TV"]:
             raise Blocked(Reason.DOMAIN_BLOCKED)
         if entry["Mode"] == _RESERVED_MODE:
