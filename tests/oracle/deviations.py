@@ -13,6 +13,7 @@ from functools import cache
 import pytest
 
 from tests.oracle.qtest import QEMU
+from vfiokit.bits import mask
 from vfiokit.translation.faults import Reason
 
 __all__ = [
@@ -80,5 +81,5 @@ PASID_STRUCTURES = frozenset(
 OFFERED_ANYWAY = 1 << 49
 """QEMU heeds RID_PASID without offering it (ECAP.RPS)."""
 
-AMD_RESERVED_IN_QEMU = (1 << 7 | 3 << 52, 1 << 8, 0xF << 52 | 1 << 59, 0)
+AMD_RESERVED_IN_QEMU = (1 << 7 | 3 << 52, 1 << 8, 0xF << 52 | 1 << 59, mask(64))
 """Bits of each word of a device table entry that QEMU wants zero, though they have a meaning."""

@@ -239,7 +239,9 @@ def machine(unit: str, *options: str, device: PciAddress | None = EDU) -> Iterat
             process = subprocess.Popen(command, stderr=stderr)
         try:
             connection, _ = listener.accept()
-            with connection, memory.open("r+b") as file, mmap.mmap(file.fileno(), MEMORY_SIZE) as mapped:
+            with connection, memory.open("r+b") as file:
+                # Not closed here: the test's models may still hold views of it.
+                mapped = mmap.mmap(file.fileno(), MEMORY_SIZE)
                 connection.settimeout(60)
                 found = (VtdMachine if unit.startswith("intel") else AmdMachine)(QTest(connection), mapped)
                 if device is not None:

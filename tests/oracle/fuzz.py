@@ -226,6 +226,9 @@ class Fuzz:
         if entry is not None and any(map(int.__and__, entry.words, AMD_RESERVED_IN_QEMU)):
             self.deviations["device table entry bits reserved in QEMU alone"] += 1
             return True
+        if _is_absent_page(layout, outcome):
+            self.deviations["a page without PR"] += 1
+            return True
         entry = next((read for read in outcome.reads if read.structure == PASID_ENTRY.name), None)
         if entry is not None and entry.words:
             fields = entry.decode()
@@ -280,6 +283,14 @@ class Fuzz:
     def _tag(self) -> int:
         self.tags += 1
         return self.tags
+
+
+def _is_absent_page(layout: Layout, outcome: Outcome) -> bool:
+    """Whether AMD-Vi blocks for want of PR in what is otherwise a page: QEMU looks at PR of pointers alone."""
+    if not isinstance(layout.unit, AmdIommu) or not isinstance(outcome, Fault):
+        return False
+    last = outcome.reads[-1].words[0] if outcome.reads and outcome.reads[-1].words else 0
+    return outcome.reason is Reason.SECOND_NOT_PRESENT and last != 0 and last >> 9 & 7 in (0, 7)
 
 
 def _random_pages(chooser: random.Random, domain: Domain, count: int, sizes: list[int]) -> list[int]:
