@@ -99,7 +99,7 @@ MULTIFUNCTION_ROOT_PORTS = Topology(
         ),
     ),
 )
-"""Root ports in one slot: those without ACS join each other and all that is below them, the one with ACS does not."""
+"""Root ports in one slot: those without ACS join each other and all below, the one with ACS does not."""
 
 SECOND_ROOT = Topology(
     name="second-root",

@@ -75,11 +75,12 @@ def _message(topology: Topology, join: Join) -> str:
         case JoinRule.NOT_ISOLATED:
             return f"{join.other} does not keep what is below it apart: {acs_text(topology.acs(join.other))}"
         case JoinRule.BRIDGE:
-            return f"requests from below {join.other} carry that bridge's identity, so the IOMMU sees one device"
+            return f"requests from below {join.other} carry its identity, so the IOMMU sees one device"
         case JoinRule.ALIAS:
             return f"{join.via} is known to send requests under the identity of {join.other}"
         case JoinRule.SLOT:
-            return f"{join.via} and {join.other} share a slot and nothing keeps them apart: {acs_text(topology.acs(join.via))}"
+            why = acs_text(topology.acs(join.via))
+            return f"{join.via} and {join.other} share a slot and nothing keeps them apart: {why}"
     return f"requests of {join.address} carry the identity of {join.other}"
 
 
@@ -91,8 +92,8 @@ def quirk_findings(topology: Topology, addresses: list[PciAddress]) -> tuple[Fin
             code="acs-quirk",
             severity=Severity.INFO,
             subject=str(address),
-            message=f"{address} counts as {'isolated' if state.isolated else 'not isolated'} by the kernel's table "
-            f"of devices, not by registers: {state.quirk.rule.why}",
+            message=f"{address} counts as {'isolated' if state.isolated else 'not isolated'} by the "
+            f"kernel's table of devices, not by registers: {state.quirk.rule.why}",
             evidence=(state.quirk.source,),
         )
         for address, state in states
@@ -147,8 +148,8 @@ def _root_complex(topology: Topology, address: PciAddress) -> tuple[Finding, ...
             code="root-port-without-redirect",
             severity=Severity.INFO,
             subject=str(port),
-            message=f"root port {port} does not redirect requests between root ports; whether the root complex "
-            "forwards them past the IOMMU is not written in config space",
+            message=f"root port {port} does not redirect requests between root ports; whether the root "
+            "complex forwards them past the IOMMU is not written in config space",
             evidence=(f"{port}: {acs_text(topology.redirects(port))}",),
             remedies=("ask the platform's vendor whether root ports are isolated", _FIRMWARE),
         ),

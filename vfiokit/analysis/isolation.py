@@ -1,4 +1,4 @@
-"""Why a function's IOMMU group is what it is, hop by hop, and what joins two functions or keeps them apart."""
+"""Why an IOMMU group is what it is, hop by hop, and what joins two functions or keeps them apart."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -280,8 +280,8 @@ _DISAGREEMENTS: dict[Agreement, tuple[str, Severity, str, tuple[str, ...]]] = {
         "group-smaller-than-predicted",
         Severity.WARNING,
         (
-            "the kernel's rules put more functions into this group: an ACS override or a patched kernel shows "
-            "them apart, and nothing in the hardware isolates them"
+            "the kernel's rules put more functions into this group: an ACS override or a patched kernel "
+            "shows them apart, and nothing in the hardware isolates them"
         ),
         ("do not give members of the predicted group to different owners", "take pcie_acs_override off"),
     ),
@@ -289,8 +289,8 @@ _DISAGREEMENTS: dict[Agreement, tuple[str, Severity, str, tuple[str, ...]]] = {
         "group-larger-than-predicted",
         Severity.INFO,
         (
-            "the kernel put more functions together than its published rules do: ACS was changed after boot, or "
-            "this kernel has stricter rules"
+            "the kernel put more functions together than its published rules do: ACS was changed after "
+            "boot, or this kernel has stricter rules"
         ),
         ("reboot, and compare the ACS control registers before anything changes them",),
     ),

@@ -135,12 +135,12 @@ def _interrupts(host: Host) -> tuple[Finding, ...]:
             code="no-interrupt-remapping",
             severity=Severity.WARNING,
             subject=_SUBJECT,
-            message="interrupts are not remapped: VFIO refuses devices unless allow_unsafe_interrupts is set",
+            message="interrupts are not remapped: VFIO refuses devices unless it may use unsafe ones",
             evidence=("proc/interrupts: no chip named IR-",),
             remedies=(
                 "switch interrupt remapping or x2APIC on in the firmware",
                 "take intremap=off and nointremap off the command line",
-                "last of all, and only for guests that are trusted: vfio_iommu_type1.allow_unsafe_interrupts=1",
+                "last of all, for trusted guests only: vfio_iommu_type1.allow_unsafe_interrupts=1",
             ),
         ),
     )
