@@ -64,7 +64,8 @@ SWITCH = Topology(
         ),
     ),
 )
-"""A switch whose downstream ports have no ACS: everything below shares a group."""
+"""A switch whose downstream ports have no ACS: each makes a group with what is below it, yet they forward
+requests to each other."""
 
 MULTIFUNCTION = Topology(
     name="multifunction",

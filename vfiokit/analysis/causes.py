@@ -8,6 +8,7 @@ from vfiokit.analysis.peers import reachable_peers
 from vfiokit.analysis.topology import Topology
 from vfiokit.model.device import PortType
 from vfiokit.model.finding import Finding, Severity
+from vfiokit.model.unknown import Unknown
 from vfiokit.pci.acs import AcsBasis, AcsState
 from vfiokit.pci.acs_bits import acs_names
 
@@ -126,11 +127,19 @@ def _direct(topology: Topology, address: PciAddress, turn: PciAddress, targets: 
             + " ".join(f"{target} (group {topology.host.by_address[target].group})" for target in targets),
         ),
         remedies=(
-            f"give groups {', '.join(sorted(map(str, groups)))} and its own to one owner",
+            f"give {_groups_text(groups)} and its own to one owner",
             _OTHER_SLOT,
             _FIRMWARE,
         ),
     )
+
+
+def _groups_text(groups: set[int | Unknown | None]) -> str:
+    """Name the groups; a function without one, which no IOMMU stands in front of, is named so."""
+    numbers = sorted(group for group in groups if isinstance(group, int))
+    named = f"group{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}" if numbers else ""
+    rest = "what has no group" if len(numbers) < len(groups) else ""
+    return " and ".join(filter(None, (named, rest)))
 
 
 def _root_complex(topology: Topology, address: PciAddress) -> tuple[Finding, ...]:

@@ -1,6 +1,7 @@
 """What the text of each attribute means. Every parser takes bytes and raises ValueError on others."""
 
 import re
+from functools import lru_cache
 
 from vfiokit.address import AddressRange
 from vfiokit.model.group import ReservedRegion
@@ -13,7 +14,6 @@ __all__ = [
     "line",
     "node",
     "override",
-    "register",
     "reserved_regions",
     "uevent",
 ]
@@ -52,16 +52,6 @@ def hexadecimal(data: bytes) -> int:
     return int(data, 16)
 
 
-def register(data: bytes) -> int:
-    """Read a unit's register: hexadecimal, or the ``major:minor`` of Intel's ``version``.
-
-    >>> hex(register(b"1:0\\n"))
-    '0x10'
-    """
-    major, colon, minor = data.partition(b":")
-    return hexadecimal(major) << 4 | hexadecimal(minor) if colon else hexadecimal(data)
-
-
 def boolean(data: bytes) -> bool:
     """Read ``1``, ``0`` or a module parameter's ``Y``, ``N``."""
     try:
@@ -92,6 +82,8 @@ def uevent(data: bytes) -> dict[str, str]:
     return {key: value for key, found, value in pairs if found}
 
 
+# Most groups of a host have the same regions: parsed once, and kept once.
+@lru_cache(maxsize=256)
 def reserved_regions(data: bytes) -> tuple[ReservedRegion, ...]:
     """Read a group's reserved regions: a line each of first address, last address, type.
 

@@ -1,7 +1,8 @@
 """Let vfiokit read the guest beside observe.py: the same moments, two readers.
 
-Leaves what observe.py leaves, and: host.tar.xz, a capture; listing.json and listing.txt, what `groups` prints;
-status.json, the exit status of each command; verdicts.json, vfiokit's verdict on each group at each step.
+Leaves what observe.py leaves, and: host.tar.xz, a capture; listing.json and listing.txt, what `groups`
+prints; status.json, the exit status of each command; verdicts.json, vfiokit's verdict on each group at each
+step.
 """
 
 import contextlib
