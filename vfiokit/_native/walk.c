@@ -475,7 +475,7 @@ struct dump {
     size_t room, count;
     struct vfiokit_mapping current;
     int64_t budget;
-    uint64_t stopped_at;
+    uint64_t stopped_at, table;
     bool stopped;
 };
 
@@ -506,6 +506,27 @@ static uint64_t canonical(const struct vfiokit_stage *stage, uint64_t address)
     if (stage->canonical && address >> (stage->width - 1) & 1)
         return address | ~mask(stage->width);
     return address;
+}
+
+/* Count the entries behind a page that say the same of the memory right behind it, and join them. */
+ALWAYS_INLINE unsigned follow(struct dump *dump, const uint8_t *place, unsigned slot, unsigned slots, unsigned shift,
+                              uint64_t entry, uint64_t reserved)
+{
+    uint64_t span = UINT64_C(1) << shift;
+    unsigned more = 0;
+
+    /* The whole table must be in one run of memory. */
+    if (find(dump->walker, dump->table + 8 * (slots - 1)) != place + 8 * (slots - 1 - slot))
+        return 0;
+    while (slot + more + 1 < slots && (int64_t)more < dump->budget) {
+        entry += span;
+        if (load(place + 8 * (more + 1)) != entry || entry & reserved || !(entry & ADDRESS_MASK))
+            break;
+        more++;
+    }
+    dump->budget -= more;
+    dump->current.size += more * span;
+    return more;
 }
 
 static void dump_table(struct dump *dump, uint64_t table, unsigned level, uint64_t base, uint64_t granted,
@@ -554,6 +575,8 @@ static void dump_table(struct dump *dump, uint64_t table, unsigned level, uint64
             continue;
         }
         add(dump, iova, entry & ADDRESS_MASK & ~mask(shift), UINT64_C(1) << shift, allowed);
+        dump->table = table;
+        slot += follow(dump, place, slot, slots, shift, entry, stage->reserved_leaf[level]);
     }
 }
 

@@ -17,6 +17,9 @@ __all__ = ["COMMANDS", "cli", "main"]
 COMMANDS = {
     "capture": "Record this host into a file that --root opens.",
     "groups": "List IOMMU groups, what is in them, and whether VFIO can own them.",
+    "mappings": "List what remapping tables in an image of memory map.",
+    "overlaps": "Find memory that two domains of an image both reach.",
+    "translate": "Walk remapping tables in an image of memory for one requester.",
     "watch": "Report groups, drivers and hot plug as they change.",
     "why": "Explain why a group is what it is, or what joins two functions.",
 }

@@ -53,8 +53,8 @@ class _Tables:
 
     def _new_frames(self, count: int = 1) -> int:
         start = self.frames.take(count)
-        for address in range(start, start + count * FRAME_SIZE, 8):
-            self.memory.write64(address, 0)
+        for address in range(start, start + count * FRAME_SIZE, FRAME_SIZE):
+            self.memory.clear_frame(address)
         return start
 
     def _write(self, structure: Structure, address: int, **fields: int) -> None:
@@ -154,7 +154,11 @@ class VtdTables(_Tables):
             raise UsageError("first-stage tables need scalable mode", operation="attach")
         for requester in group:
             if self.scalable:
-                root = {"FSPTPTR": domain.root >> 12} if first else {"SSPTPTR": domain.root >> 12}
+                root = (
+                    {"FSPTPTR": domain.root >> 12, "FSPM": domain.levels - 4}
+                    if first
+                    else {"SSPTPTR": domain.root >> 12}
+                )
                 mode = PagingMode.FIRST_STAGE if first else PagingMode.SECOND_STAGE
                 # The first stage has a width too as QEMU reads it, and Linux sets that of four levels.
                 width = 2 if first else domain.levels - 2
@@ -197,7 +201,7 @@ class VtdTables(_Tables):
                 self.write_context(requester, TT=TranslationType.PASS_THROUGH, AW=width, DID=domain_id)
 
     def detach(self, requester: Requester) -> None:
-        """Take the context entry away: every request of the requester faults, once the caches are flushed."""
+        """Take the context entry away: every request faults, once the caches are flushed."""
         address = self.context_address(requester)
         if address is not None:
             self._clear(SCALABLE_CONTEXT_ENTRY if self.scalable else CONTEXT_ENTRY, address)

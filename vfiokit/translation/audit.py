@@ -113,31 +113,32 @@ class _Walker:
     memory: Memory
     descriptor: Descriptor
     budget: int
+    stopped_at: int | None = None
 
     def run(self) -> Dump:
-        found: list[Mapping] = []
-        stopped = None
+        found = tuple(coalesce(self._until_spent()))
+        return Dump(found, self.stopped_at)
+
+    def _until_spent(self) -> Iterator[Mapping]:
+        """Yield pages; what was found before the budget ends is kept."""
         try:
-            # One at a time, so that what was found before the budget ends is kept.
-            for mapping in coalesce(self._pages()):
-                found.append(mapping)
+            yield from self._pages()
         except _BudgetSpent as spent:
-            stopped = spent.address
-        return Dump(tuple(found), stopped)
+            self.stopped_at = spent.address
 
     def _pages(self) -> Iterator[Mapping]:
         first, second = self.descriptor.first, self.descriptor.second
         if first is None and second is None:
             yield Mapping(0, 0, 1 << self.descriptor.width, self.descriptor.permissions)
         elif first is not None and second is not None:
-            below = ReverseFree(tuple(coalesce(self._stage(second, None))))
+            below = _Below(tuple(coalesce(self._stage(second, None))))
             yield from (piece for page in self._stage(first, below) for piece in below.compose(page))
         else:
             stage = first or second
             assert stage is not None
             yield from self._stage(stage, None)
 
-    def _stage(self, stage: Stage, below: "ReverseFree | None") -> Iterator[Mapping]:
+    def _stage(self, stage: Stage, below: "_Below | None") -> Iterator[Mapping]:
         if not stage.granted & (stage.format.read | stage.format.write) and stage.format.read:
             return
         yield from self._table(stage, below, stage.root, stage.levels, 0, stage.granted, 0)
@@ -145,7 +146,7 @@ class _Walker:
     def _table(
         self,
         stage: Stage,
-        below: "ReverseFree | None",
+        below: "_Below | None",
         table: int,
         level: int,
         base: int,
@@ -199,7 +200,7 @@ def _canonical(address: int, stage: Stage) -> int:
     return address
 
 
-class ReverseFree:
+class _Below:
     """A second stage's mappings, looked up by guest-physical address.
 
     :param mappings: in order of IOVA.

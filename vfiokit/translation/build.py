@@ -68,7 +68,7 @@ class Domain:
     :param format: of its entries.
     :param levels: depth of the table.
     :param domain_id: what the unit tags its translations with.
-    :param page_sizes: sizes that :meth:`map` may choose from, in bytes; all that the format has if not given.
+    :param page_sizes: sizes that :meth:`map` may choose from, in bytes; all that the format has by default.
     """
 
     def __init__(
@@ -316,8 +316,7 @@ class Domain:
     def _new_table(self) -> int:
         frame = self._frames.take()
         self._owned.add(frame)
-        for slot in range(ENTRIES):
-            self.memory.write64(frame + 8 * slot, 0)
+        self.memory.clear_frame(frame)
         return frame
 
     def _free(self, table: int, level: int) -> None:

@@ -60,6 +60,12 @@ class _Unit:
             )
         return self.finish(request, found)
 
+    def explain(self, request: Request) -> str:
+        """Translate one request and say in words what was read, and which check ended it."""
+        from vfiokit.translation.explain import explain_outcome
+
+        return explain_outcome(self.translate(request))
+
     def finish(self, request: Request, descriptor: Descriptor) -> Outcome:
         """Translate a request whose descriptor is known: everything from the page tables on."""
         path = Path(list(descriptor.reads))

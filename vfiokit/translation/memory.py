@@ -31,6 +31,8 @@ __all__ = [
 FRAME_SIZE = 0x1000
 """Bytes of a table, and of the smallest page."""
 
+_ZEROS = memoryview(bytes(FRAME_SIZE)).cast("Q")
+
 
 class Memory(Protocol):
     """What can be walked."""
@@ -45,6 +47,13 @@ class WritableMemory(Memory, Protocol):
 
     def write64(self, address: int, value: int) -> None:
         """Store a 64-bit word at *address*, a multiple of 8.
+
+        :raises UsageError: if there is no memory.
+        """
+        ...
+
+    def clear_frame(self, address: int) -> None:
+        """Fill the frame at *address*, a multiple of 4096, with zeros.
 
         :raises UsageError: if there is no memory.
         """
@@ -111,6 +120,17 @@ class ImageMemory:
                 return
         raise UsageError("no memory that can be written", operation="write", subject=hex(address))
 
+    def clear_frame(self, address: int) -> None:
+        """Fill a frame with zeros.
+
+        :raises UsageError: if not all of it is memory that can be written.
+        """
+        for start, end, words in self._words:
+            if start <= address and address + FRAME_SIZE <= end and not words.readonly:
+                words[address - start >> 3 : address - start + FRAME_SIZE >> 3] = _ZEROS
+                return
+        raise UsageError("no memory that can be written", operation="write", subject=hex(address))
+
     def _add(self, segments: tuple[Segment, ...]) -> None:
         self._segments = tuple(sorted(segments, key=lambda segment: segment.start))
         for segment in self._segments:
@@ -150,6 +170,11 @@ class SparseMemory:
         if frame is None:
             frame = self._frames[address >> 12] = memoryview(bytearray(FRAME_SIZE)).cast("Q")
         frame[(address & 0xFFF) >> 3] = value
+
+    def clear_frame(self, address: int) -> None:
+        """Fill a frame with zeros."""
+        self.write64(address, 0)
+        self._frames[address >> 12][:] = _ZEROS
 
     def to_image(self) -> ImageMemory:
         """Return the same bytes as an image; what is written to either is in both."""
