@@ -23,8 +23,8 @@ __all__ = ["TableLeaf", "TableText", "leaf_line", "parse_tables", "print_table",
 _DEVICE = re.compile(
     r"Device (?P<device>[0-9a-f:.]+)(?: with pasid (?P<pasid>[0-9a-f]+))? @0x(?P<root>[0-9a-f]+)"
 )
-_LEAF = re.compile(r"0x([0-9a-f]{13}) \|" + r"\s+0x([0-9a-f]{16})" * 5)
-_COLUMNS = "IOVA_PFN\t\tPML5E\t\t\tPML4E\t\t\tPDPE\t\t\tPDE\t\t\tPTE"
+_LEAF = re.compile(r"0x([0-9a-f]{13}) \|((?:\s+0x[0-9a-f]{16}){3,5})")
+_COLUMNS = "IOVA_PFN         \tPML5E             \tPML4E             \tPDPE              \tPDE               \tPTE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,10 @@ def parse_tables(text: str) -> tuple[TableText, ...]:
         if head:
             found.append((head, []))
         elif leaf and found:
-            entries = tuple(int(entry, 16) for entry in leaf.groups()[1:])
-            found[-1][1].append(TableLeaf(int(leaf[1], 16) << 12, entries))
+            entries = [int(entry, 16) for entry in leaf[2].split()]
+            # The columns below a large page are left out.
+            entries += [0] * (5 - len(entries))
+            found[-1][1].append(TableLeaf(int(leaf[1], 16) << 12, tuple(entries)))
         elif line.strip() and not line.startswith("IOVA_PFN"):
             raise BadTable(
                 "not a line of domain_translation_struct", operation="parse", subject=f"line {number}"
@@ -91,8 +93,9 @@ def print_table(table: TableText) -> str:
 
 
 def leaf_line(frame: int, entries: tuple[int, ...]) -> str:
-    """Return the line of a leaf at page number *frame*."""
-    return f"0x{frame:013x} |\t" + "\t".join(f"0x{entry:016x}" for entry in entries)
+    """Return the line of a leaf at page number *frame*; the columns below a large page are left out."""
+    shown = (*entries[:3], *(entry for entry in entries[3:] if entry))
+    return f"0x{frame:013x} |\t" + "\t".join(f"0x{entry:016x}" for entry in shown)
 
 
 def read_leaves(memory: Memory, stage: Stage) -> Iterator[TableLeaf]:
