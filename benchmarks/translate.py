@@ -1,8 +1,8 @@
-"""How fast are walks, dumps and the overlap report, each beside what it has to beat?
+"""Time walks, dumps and the overlap report, each beside what it has to beat.
 
-Tables of 2, 32 and 256 MiB (1, 16 and 128 GiB in pages of 4 KiB), random addresses. The batch walker against a
-plain loop in C of the same source, one walk after another, and against the pure Python walker. Ratios of one
-run are what counts: absolute figures change with the machine.
+Tables of 2, 32 and 256 MiB (1, 16 and 128 GiB in pages of 4 KiB), random addresses. The batch walker
+against a plain loop in C of the same source, one walk after another, and against the pure Python walker.
+Ratios of one run are what counts: absolute figures change with the machine.
 """
 
 import random
@@ -76,8 +76,9 @@ def walks(size: int) -> None:
     plain = WALKS / best(lambda: run(False))
     pure = PURE_WALKS / best(lambda: python(memory, descriptor, addresses[:PURE_WALKS]))
     print(
-        f"walks, {size // 512 >> 20:3d} MiB of tables: batch {many / 1e6:6.1f} M/s, plain C {plain / 1e6:5.1f} M/s, "
-        f"Python {pure / 1e3:6.1f} k/s: {many / plain:.1f} times plain C, {many / pure:.0f} times Python"
+        f"walks, {size // 512 >> 20:3d} MiB of tables: batch {many / 1e6:6.1f} M/s, "
+        f"plain C {plain / 1e6:5.1f} M/s, Python {pure / 1e3:6.1f} k/s: "
+        f"{many / plain:.1f} times plain C, {many / pure:.0f} times Python"
     )
 
 
@@ -91,7 +92,8 @@ def dumps(size: int) -> None:
     took = best(lambda: batch.dump(memory, descriptor))
     found = batch.dump(memory, descriptor)
     assert [each.size for each in found.mappings] == [size]
-    print(f"dump of {size // GIB} GiB in 4 KiB pages: {took:.3f} s, {size // PAGE / took / 1e6:.0f} M entries/s")
+    speed = size // PAGE / took / 1e6
+    print(f"dump of {size // GIB} GiB in 4 KiB pages: {took:.3f} s, {speed:.0f} M entries/s")
 
 
 def report() -> None:
@@ -108,7 +110,8 @@ def report() -> None:
         ]
     took = best(lambda: overlaps(domains), 2)
     assert sum(each.range.size for each in overlaps(domains)) == 4 * large
-    print(f"overlaps of {DOMAINS} domains of {DOMAIN_SIZE // GIB} GiB in scattered 2 MiB pages: {took:.2f} s")
+    size = DOMAIN_SIZE // GIB
+    print(f"overlaps of {DOMAINS} domains of {size} GiB in scattered 2 MiB pages: {took:.2f} s")
 
 
 def main() -> int:

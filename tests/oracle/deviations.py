@@ -1,8 +1,8 @@
 """What QEMU 10.0 does otherwise than the specifications, one row each; the model does not imitate it.
 
 A row either says what QEMU records instead, or takes the case out of the comparison. Every row names a case
-that :mod:`tests.oracle.test_deviations` runs by itself: a QEMU that stops deviating makes that test fail, and
-the row goes. Other versions of QEMU are not compared: their list is not known.
+that :mod:`tests.oracle.test_deviations` runs by itself: a QEMU that stops deviating makes that test fail,
+and the row goes. Other versions of QEMU are not compared: their list is not known.
 """
 
 import re
@@ -23,9 +23,9 @@ __all__ = [
     "OFFERED_ANYWAY",
     "PASID_STRUCTURES",
     "PINNED",
+    "VTD_UNCHECKED",
     "needs_pinned_qemu",
     "qemu_version",
-    "VTD_UNCHECKED",
 ]
 
 PINNED = (10, 0)

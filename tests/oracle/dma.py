@@ -1,8 +1,8 @@
 """A device that does DMA on command, behind a real unit, in a QEMU that the test steers word by word.
 
-Guest memory is a file that the test maps too, so QEMU and the model walk the same bytes. The processor runs a
-firmware of three instructions that halts it; with time counted by instructions, virtual time then jumps to
-the next timer, and the device's DMA takes no real time. No guest runs.
+Guest memory is a file that the test maps too, so QEMU and the model walk the same bytes. The processor runs
+a firmware of three instructions that halts it; with time counted by instructions, virtual time then jumps
+to the next timer, and the device's DMA takes no real time. No guest runs.
 """
 
 import mmap
@@ -24,7 +24,7 @@ EDU = PciAddress(0, 0, 5, 0)
 EDU_BAR = 0xFEA00000
 BUFFER = 0x40000
 SCRATCH = 0x3F00000
-"""Where the test and the device exchange buffers while translation is off: no table and no page lies there."""
+"""Where the test and the device exchange buffers while translation is off; no table and no page is there."""
 
 _SOURCE, _DESTINATION, _COUNT, _COMMAND = 0x80, 0x88, 0x90, 0x98
 _START, _TO_MEMORY = 1, 2
@@ -213,7 +213,7 @@ class AmdMachine(Machine):
 
 @contextmanager
 def machine(unit: str, *options: str, device: PciAddress | None = EDU) -> Iterator[Machine]:
-    """Start QEMU with *unit* (``intel-iommu,…`` or ``amd-iommu,…``) and more options, and stop it at the end."""
+    """Start QEMU with *unit* (``intel-iommu,…`` or ``amd-iommu,…``), and stop it at the end."""
     with (
         tempfile.TemporaryDirectory(dir=_shared_memory()) as directory,
         socket.socket(socket.AF_UNIX) as listener,

@@ -1,10 +1,11 @@
 """Random layouts, random corruption aimed at what a request reads, and QEMU asked about each request.
 
-The test keeps an image of its own beside QEMU's memory. The model walks the image, QEMU walks its memory, and
-at the end of each batch both must be equal byte by byte: the data that was written, the accessed and dirty bits
-that were set, and nothing else.
+The test keeps an image of its own beside QEMU's memory. The model walks the image, QEMU walks its memory,
+and at the end of each batch both must be equal byte by byte: the data that was written, the accessed and
+dirty bits that were set, and nothing else.
 """
 
+import mmap
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -111,11 +112,7 @@ class Fuzz:
             if got != word:
                 self.disagreements.append(f"slot {slot}: read {got:#x}, the model {word:#x}")
         if self.machine.memory[:] != self.image:
-            where = next(
-                place
-                for place in range(0, MEMORY_SIZE, 8)
-                if self.machine.memory[place : place + 8] != self.image[place : place + 8]
-            )
+            where = _first_difference(self.image, self.machine.memory)
             here, there = (
                 bytes(each[where : where + 8])[::-1].hex() for each in (self.image, self.machine.memory)
             )
@@ -210,7 +207,7 @@ class Fuzz:
         return codes, recorded
 
     def _untouchable(self, outcome: Outcome) -> bool:
-        """Whether a case reaches what is not memory in QEMU, or the unit's and the device's own registers."""
+        """Whether a case reaches what is not memory in QEMU, or its devices' registers."""
         places = [read.address for read in outcome.reads]
         if isinstance(outcome, Translation):
             places.append(outcome.address)
@@ -285,8 +282,15 @@ class Fuzz:
         return self.tags
 
 
+def _first_difference(one: bytearray, other: mmap.mmap) -> int:
+    """Return the address of the first word that differs."""
+    step = 0x1000
+    block = next(at for at in range(0, MEMORY_SIZE, step) if one[at : at + step] != other[at : at + step])
+    return next(at for at in range(block, block + step, 8) if one[at : at + 8] != other[at : at + 8])
+
+
 def _is_absent_page(layout: Layout, outcome: Outcome) -> bool:
-    """Whether AMD-Vi blocks for want of PR in what is otherwise a page: QEMU looks at PR of pointers alone."""
+    """Whether a page lacks PR and nothing else: QEMU's AMD-Vi looks at PR of pointers alone."""
     if not isinstance(layout.unit, AmdIommu) or not isinstance(outcome, Fault):
         return False
     last = outcome.reads[-1].words[0] if outcome.reads and outcome.reads[-1].words else 0

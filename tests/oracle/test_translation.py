@@ -94,7 +94,7 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    """A unit to try caches on."""
+    """Give a unit to try caches on."""
     with machine(UNITS["legacy"]) as guest:
         assert isinstance(guest, VtdMachine)
         made = Bench(guest)

@@ -54,7 +54,7 @@ def expected(mapped: tuple[DrawnMapping, ...], address: int) -> DrawnMapping | N
 
 
 def allowed(layout: DrawnLayout, each: DrawnMapping) -> Access:
-    """What a mapping allows: x86-64 entries cannot forbid reads."""
+    """Return what a mapping allows: x86-64 entries cannot forbid reads."""
     implied = Access.READ if layout.kind in ("first", "nested") else Access.NONE
     return each.access | implied
 
@@ -294,7 +294,7 @@ class TestCorruption:
     def test_reserved_bits_fault_and_ignored_bits_do_not_matter(
         self, layout: DrawnLayout, data: st.DataObject
     ) -> None:
-        """Law 20: a reserved bit set on the path is that structure's fault; an ignored one changes nothing."""
+        """Law 20: a reserved bit on the path is that structure's fault; an ignored one changes nothing."""
         request = data.draw(requests(layout))
         before = layout.unit.translate(request)
         assume(isinstance(before, Translation))

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for remapping: layouts of groups and domains, raw bytes, and one named thing flipped.
+"""Hypothesis strategies for remapping: groups and domains, raw bytes, and one named thing flipped.
 
 Undirected noise misses half of the mistakes that a walker can have: most flips land in address bits. So
 :func:`corruptions` flips one field or one reserved bit, by name, of an entry that a request really reads.
@@ -57,7 +57,7 @@ class DrawnMapping:
     access: Access
 
     def offset_classes(self) -> tuple[int, ...]:
-        """The first, a middle and the last word."""
+        """Return the offsets of the first, a middle and the last word."""
         return 0, self.size // 2 & ~7, self.size - 8
 
 
@@ -205,7 +205,7 @@ def requests(layout: DrawnLayout) -> st.SearchStrategy[Request]:
 
 @st.composite
 def corruptions(draw: st.DrawFn, layout: DrawnLayout, request: Request) -> Corruption | None:
-    """Draw one named field changed, or one bit flipped, in an entry that *request* reads; ``None`` if none."""
+    """Draw one named field changed, or one bit flipped, in an entry that *request* reads."""
     reads = [read for read in layout.unit.translate(request).reads if read.words]
     if not reads:
         return None

@@ -1,4 +1,4 @@
-"""AMD-Vi's way from a requester to its tables: the device table entry, and GCR3 by PASID (AMD-Vi 2.2.2, 2.2.6).
+"""AMD-Vi's way from a requester to its tables: device table entry, and GCR3 by PASID (AMD-Vi 2.2.2, 2.2.6).
 
 Positions are those of Linux 6.12's driver (drivers/iommu/amd); what QEMU 10 does with them was seen live for
 host tables.
@@ -71,7 +71,7 @@ DEVICE_TABLE_ENTRY = Structure(
         ),
         (),
     ),
-    # Of the first word, what no feature has given a meaning; nothing of the words that translation does not use.
+    # Of the first word, what no feature has given a meaning; nothing of words that translation does not use.
     ignored=(mask(64) & ~(mask(5) << 2 | 1 << 63), mask(64), mask(64), mask(64)),
 )
 """The device table entry (AMD-Vi 2.2.2.1)."""

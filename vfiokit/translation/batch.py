@@ -225,7 +225,7 @@ class _Part:
     def requests(
         self, source_id: int, pasid: int | None, privileged: bool
     ) -> Iterator[tuple[int, int, Request]]:
-        """Yield runs that share a descriptor: it depends on whether a request executes, and on nothing else."""
+        """Yield runs that share a descriptor: of the access, only execution matters to it."""
         if self.accesses is None:
             assert self.access is not None
             yield self.start, self.end, Request(source_id, 0, self.access, pasid, privileged)

@@ -1,9 +1,10 @@
 """The text of the kernel's own dump: ``/sys/kernel/debug/iommu/intel/…/domain_translation_struct``.
 
 The kernel prints every present leaf with the entries on the way to it. It checks no reserved bits, and takes
-bits 1:0 for presence in both stages. Before Linux 6.7 one file held all devices; since then each has its own.
+bits 1:0 for presence in both stages. Before Linux 6.7 one file held all devices; since then each has its
+own.
 
->>> text = "Device 0000:00:05.0 @0x2262000\\nIOVA_PFN\\t\\tPML5E\\n" + leaf_line(0x4000200, (0, 3, 7, 0x83, 0))
+>>> text = "Device 0000:00:05.0 @0x2262000\\n" + leaf_line(0x4000200, (0, 3, 7, 0x83, 0))
 >>> found = parse_tables(text)
 >>> hex(found[0].root), hex(found[0].leaves[0].iova)
 ('0x2262000', '0x4000200000')
@@ -24,7 +25,9 @@ _DEVICE = re.compile(
     r"Device (?P<device>[0-9a-f:.]+)(?: with pasid (?P<pasid>[0-9a-f]+))? @0x(?P<root>[0-9a-f]+)"
 )
 _LEAF = re.compile(r"0x([0-9a-f]{13}) \|((?:\s+0x[0-9a-f]{16}){3,5})")
-_COLUMNS = "IOVA_PFN         \tPML5E             \tPML4E             \tPDPE              \tPDE               \tPTE"
+_COLUMNS = "\t".join(
+    ("IOVA_PFN".ljust(17), *(f"{name:18}" for name in ("PML5E", "PML4E", "PDPE", "PDE")), "PTE")
+)
 
 
 @dataclass(frozen=True, slots=True)

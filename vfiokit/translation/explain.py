@@ -35,9 +35,8 @@ def _lines(outcome: Outcome) -> Iterator[str]:
         code = f"reason {outcome.code:#x}, " if outcome.code is not None else ""
         yield f"blocked: {outcome.message} ({code}{'recorded' if outcome.recorded else 'not recorded'})"
         return
-    yield (
-        f"goes to {outcome.address:#x}, {outcome.permissions.letters}, in a page of {outcome.page_size:#x} bytes"
-    )
+    page = f"in a page of {outcome.page_size:#x} bytes"
+    yield f"goes to {outcome.address:#x}, {outcome.permissions.letters}, {page}"
 
 
 def _entry(read: Read) -> Iterator[str]:
@@ -45,6 +44,7 @@ def _entry(read: Read) -> Iterator[str]:
     if not read.words:
         yield f"  {read.structure}{level} at {read.address:#x}: outside memory"
         return
-    yield f"  {read.structure}{level} at {read.address:#x}: {' '.join(f'{word:#018x}' for word in read.words)}"
+    words = " ".join(f"{word:#018x}" for word in read.words)
+    yield f"  {read.structure}{level} at {read.address:#x}: {words}"
     shown = [f"{name}={value:#x}" for name, value in read.decode().items() if value]
     yield f"    {' '.join(shown) or 'nothing set'}"

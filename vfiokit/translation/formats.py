@@ -1,7 +1,7 @@
 """Page-table formats as data: which bits are what, at every level, for one unit.
 
-One walker in Python, one in C and one builder read these rows, so that no two of them have masks of their own.
-Level 1 is the last; an entry of level *n* stands for ``4096 << 9 * (n - 1)`` bytes.
+One walker in Python, one in C and one builder read these rows, so that no two of them have masks of their
+own. Level 1 is the last; an entry of level *n* stands for ``4096 << 9 * (n - 1)`` bytes.
 """
 
 from dataclasses import dataclass, field

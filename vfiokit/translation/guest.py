@@ -106,7 +106,7 @@ class GuestMemoryMap:
         return None if None in found else b"".join(piece for piece in found if piece is not None)
 
     def map_into(self, domain: Domain) -> None:
-        """Map the whole guest into a domain, guest-physical address for IOVA: what device assignment does."""
+        """Map the whole guest, guest-physical address for IOVA: what device assignment does."""
         for slot in self.slots:
             domain.map(slot.start, slot.address, slot.size, slot.access)
 

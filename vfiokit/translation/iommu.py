@@ -48,8 +48,8 @@ class _Unit:
     def translate(self, request: Request) -> Outcome:
         """Translate one request.
 
-        Reads of memory are bounded: the entries on the way, each once. Nothing is written: what hardware would
-        set is in the outcome's ``updates``.
+        Reads of memory are bounded: the entries on the way, each once. Nothing is written: what hardware
+        would set is in the outcome's ``updates``.
         """
         if _is_interrupt(request):
             return Fault(request=request, reason=Reason.INTERRUPT_REQUEST, code=None, recorded=False)

@@ -1,7 +1,8 @@
 """Caches of a unit, and their invalidation: so that a stale translation is a value that can be shown.
 
 A unit may answer from what it read before until software invalidates it: the requester's entries, and the
-translations, each tagged with the domain (VT-d 6.2). What is not present is not cached, but with caching mode.
+translations, each tagged with the domain (VT-d 6.2). What is not present is not cached, but with caching
+mode.
 
 >>> Granularity.PAGES.name
 'PAGES'
@@ -106,7 +107,7 @@ class CachedIommu:
                 self._drop(key, granularity, address, order)
 
     def invalidate_context(self, source_id: int | None = None) -> None:
-        """Drop the requesters' entries, all or one requester's; translations stay until they are dropped too."""
+        """Drop the requesters' entries, all or one's; translations stay until they are dropped too."""
         for key in list(self._descriptors):
             if source_id in (None, key.source_id):
                 del self._descriptors[key]

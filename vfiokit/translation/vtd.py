@@ -201,7 +201,7 @@ class _Search:
         )
 
     def _privileged(self, context: Entry) -> bool:
-        """Whether the request counts as privileged: by its PASID prefix, or for all without one (RID_PRIV)."""
+        """Whether the request counts as privileged: by its PASID prefix, or by RID_PRIV without one."""
         if self.request.pasid is not None:
             return self.request.privileged
         return bool(self.unit.capabilities.fields["RPRIVS"] and context["RID_PRIV"])

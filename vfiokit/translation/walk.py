@@ -1,8 +1,8 @@
 """The reference walker: one radix walk over any format, in the order in which hardware checks.
 
-For every entry: can it be read, is it present, does it allow the request, are its reserved bits clear; then it
-is a page or the way to the next table. The walker in C does the same with the same numbers, and is held to
-this one.
+For every entry: can it be read, is it present, does it allow the request, are its reserved bits clear; then
+it is a page or the way to the next table. The walker in C does the same with the same numbers, and is held
+to this one.
 """
 
 from collections.abc import Callable
@@ -152,7 +152,7 @@ def walk(stage: Stage, address: int, demand: Demand, fetch: Fetch, touch: Touch 
 
 
 def encoded_shift(entry: int) -> int:
-    """Return the size of a page that says its own: a run of ones from bit 12, ended by a zero (AMD-Vi 2.2.3).
+    """Return the size of a page that says its own: ones from bit 12, ended by a zero (AMD-Vi 2.2.3).
 
     >>> encoded_shift(0x0000), encoded_shift(0x1000)
     (13, 14)

@@ -1,7 +1,7 @@
-"""Let edu devices do DMA through VFIO inside the guest, and hold still while the host reads the guest's memory.
+"""Let edu devices do DMA through VFIO inside the guest, and hold still while the host reads its memory.
 
-Stand-alone: plain ioctls, so that it shares no code with what it judges. Writes state.json with what was mapped
-and what the devices did, copies the kernel's debugfs dump, then waits for the file `go`.
+Stand-alone: plain ioctls, so that it shares no code with what it judges. Writes state.json with what was
+mapped and what the devices did, copies the kernel's debugfs dump, then waits for the file `go`.
 """
 
 import ctypes
