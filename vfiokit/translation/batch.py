@@ -161,6 +161,11 @@ class Walker:
         walker.privileged, walker.interrupts = descriptor.privileged, descriptor.interrupts
         walker.interrupt_requests = interrupts
 
+    @property
+    def parameters(self) -> memoryview:
+        """The walker's structure as C has it: what a harness outside of Python is given."""
+        return memoryview(self._ffi.buffer(self._walker))
+
     def walk(
         self,
         addresses: memoryview,
