@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from vfiokit.cli.common import echo_lines
+from vfiokit.cli.common import echo_document, echo_lines
 from vfiokit.cli.image import ADDRESS, SOURCE, TableOptions, table_options
 from vfiokit.render.json import document, dumps
 from vfiokit.render.translation import domain_title, mapping_line, mapping_object, source_text
@@ -45,7 +45,7 @@ def command(sources: tuple[int, ...], target: int | None, as_json: bool, **optio
             }
             for domain, dumped in found
         ]
-        echo_lines([dumps(document("mappings", chosen.image, domains=body))])
+        echo_document(dumps(document("mappings", chosen.image, domains=body)))
     else:
         for domain, dumped in found:
             echo_lines([domain_title(domain, dumped), *map(mapping_line, dumped.mappings)])
@@ -67,7 +67,7 @@ def _reverse(
             }
             for domain, iova, access in hits
         ]
-        echo_lines([dumps(document("mappings", chosen.image, address=target, reached_by=body))])
+        echo_document(dumps(document("mappings", chosen.image, address=target, reached_by=body)))
     else:
         echo_lines(
             f"{target:#x}  {', '.join(map(source_text, domain.sources))}  {iova:#x}  {access.letters}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from vfiokit.cli.common import echo_lines
+from vfiokit.cli.common import echo_document, echo_lines
 from vfiokit.cli.image import SOURCE, TableOptions, table_options
 from vfiokit.render.json import document, dumps
 from vfiokit.render.translation import overlap_line, overlap_object
@@ -35,7 +35,7 @@ def command(sources: tuple[int, ...], writable: bool, as_json: bool, **options: 
     found = [each for each in overlaps(reach) if each.writable or not writable]
     if as_json:
         body = [overlap_object(each, known) for each in found]
-        echo_lines([dumps(document("overlaps", chosen.image, overlaps=body))])
+        echo_document(dumps(document("overlaps", chosen.image, overlaps=body)))
     else:
         echo_lines(overlap_line(each, known) for each in found)
     return 1 if found else 0

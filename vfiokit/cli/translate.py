@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from vfiokit.cli.common import echo_lines
+from vfiokit.cli.common import echo_document, echo_lines
 from vfiokit.cli.image import ADDRESS, SOURCE, TableOptions, table_options
 from vfiokit.render.json import document, dumps
 from vfiokit.render.translation import outcome_line, outcome_object
@@ -41,7 +41,8 @@ def command(
     outcomes = [unit.translate(Request(source, address, access, pasid)) for address in addresses]
     if as_json:
         body = [outcome_object(outcome) for outcome in outcomes]
-        echo_lines([dumps(document("translate", chosen.image, requests=body))])
+        echo_document(dumps(document("translate", chosen.image, requests=body)))
     else:
-        echo_lines(map(explain_outcome if explain else outcome_line, outcomes))
+        say = explain_outcome if explain else outcome_line
+        echo_lines(line for outcome in outcomes for line in say(outcome).splitlines())
     return 1 if any(isinstance(outcome, Fault) for outcome in outcomes) else 0
