@@ -342,9 +342,14 @@ def scalable_layout(image: bytearray, chooser: random.Random, capabilities: VtdC
     domain = tables.new_domain(chooser.randrange(1, 0x10000), first=first)
     sizes = [0x1000, 0x1000, 0x200000] + ([] if first and not capabilities.fields["FS1GP"] else [0x40000000])
     addresses = _random_pages(chooser, domain, 12, sizes)
-    tables.attach([EDU, EDU.source_id ^ 8], domain)
-    if chooser.random() < 0.1:
-        tables.write_pasid(EDU, 0, PGTT=PagingMode.PASS_THROUGH, AW=2)
+    pasid = chooser.choice((0, chooser.randrange(1, 256)))
+    tables.attach([EDU, EDU.source_id ^ 8], domain, pasid=pasid)
+    context = tables.context_address(EDU)
+    assert context is not None
+    # RID_PASID, in the second word.
+    tables.memory.write64(context + 8, pasid)
+    if chooser.random() < 0.06:
+        tables.write_pasid(EDU, pasid, PGTT=PagingMode.PASS_THROUGH, AW=2)
     return Layout(tables.iommu(), addresses)
 
 
