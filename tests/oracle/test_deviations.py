@@ -1,4 +1,4 @@
-"""Each row of the list of deviations, by itself: a QEMU that stops deviating fails here, and the row goes."""
+"""Each row of the list of deviations by itself: a QEMU that stops deviating fails here, and the row goes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from vfiokit.translation.faults import Reason
 from vfiokit.translation.frames import Frames
 from vfiokit.translation.memory import ImageMemory
 from vfiokit.translation.requests import Access, Fault, Request, Translation
-from vfiokit.translation.vtd_rows import PagingMode, TranslationType
+from vfiokit.translation.vtd_rows import TranslationType
 
 pytestmark = [pytest.mark.oracle, needs_qemu, needs_pinned_qemu]
 

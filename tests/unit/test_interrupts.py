@@ -19,6 +19,7 @@ from vfiokit.translation.memory import ImageMemory, SparseMemory
 
 CAP, ECAP = 0x00D2008C222F0606 | 1 << 59, 0x0000000000F00F5A
 SOURCE = 0xF0F8
+FIFTH = remappable_message(5)
 
 
 def remapping(low: int, high: int = 0, *, irta: int = 0x1007, **options: Any) -> InterruptRemapping:
@@ -29,7 +30,7 @@ def remapping(low: int, high: int = 0, *, irta: int = 0x1007, **options: Any) ->
     return InterruptRemapping(memory=memory, irta=irta, capabilities=unit, **options)
 
 
-def reason(low: int, high: int = 0, message: Message = remappable_message(5), **options: Any) -> int:
+def reason(low: int, high: int = 0, message: Message = FIFTH, **options: Any) -> int:
     found = remapping(low, high, **options).remap(SOURCE, message)
     assert isinstance(found, InterruptFault)
     return found.reason

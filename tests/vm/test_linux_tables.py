@@ -1,8 +1,8 @@
 """The tables that a live Linux built, read in the guest's memory from outside, against what its devices did.
 
 The guest binds edu devices through VFIO, maps pages of every kind and lets the devices write; the host walks
-the tables in the guest's RAM and must find the devices' bytes where they lead. The guest's kernel judges too:
-its own dump of each domain equals ours entry by entry, and it logs the faults that the model predicts.
+the tables in the guest's RAM and must find the devices' bytes where they lead. The kernel judges too: its own
+dump of each domain equals ours entry by entry, and it logs the faults that the model predicts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,7 +74,7 @@ class Snapshot:
     directory: Path
     memory: ImageMemory
     unit: Iommu
-    domains: list[dict[str, list[object]]]
+    domains: list[dict[str, Any]]
     result: GuestResult
 
     def source(self, address: str) -> int:
@@ -153,7 +154,7 @@ def test_scattered_pages_hold_what_the_guest_put_there(snapshot: Snapshot) -> No
 
 
 def test_a_huge_page_is_one_entry(snapshot: Snapshot) -> None:
-    iova = int(str(snapshot.domains[0]["mapped"][1][0]))  # type: ignore[index]
+    iova = int(str(snapshot.domains[0]["mapped"][1][0]))
     outcome = snapshot.unit.translate(Request(snapshot.source(str(snapshot.domains[0]["members"][0])), iova))
     assert isinstance(outcome, Translation)
     assert outcome.page_size == 0x200000
@@ -162,7 +163,7 @@ def test_a_huge_page_is_one_entry(snapshot: Snapshot) -> None:
 def test_everything_mapped_and_nothing_else(snapshot: Snapshot) -> None:
     for domain in snapshot.domains:
         found = dump(snapshot.memory, snapshot.descriptor(str(domain["members"][0]))).mappings
-        told = sorted((int(iova), int(size)) for iova, size, _ in domain["mapped"])  # type: ignore[misc]
+        told = sorted((row[0], row[1]) for row in domain["mapped"])
         joined: list[tuple[int, int]] = []
         for each in found:
             if joined and sum(joined[-1]) == each.iova:

@@ -21,7 +21,7 @@ FOUR_GIB = 1 << 32
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
-class _Number(click.ParamType):
+class _Number(click.ParamType):  # type: ignore[type-arg]
     """A number with or without ``0x``; sizes may end in K, M or G."""
 
     name = "address"
@@ -42,7 +42,7 @@ class _Number(click.ParamType):
         return number
 
 
-class _Source(click.ParamType):
+class _Source(click.ParamType):  # type: ignore[type-arg]
     """A function's address, which stands for the source-id that the unit sees."""
 
     name = "BDF"

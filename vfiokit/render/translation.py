@@ -94,7 +94,7 @@ def domain_title(domain: SharedDomain, dump: Dump) -> str:
 
 def mapping_line(mapping: Mapping) -> str:
     """Return one run of addresses."""
-    return f"  {mapping.iova_range} -> {mapping.range}  {mapping.access.letters}"
+    return f"  {mapping.iova_range} -> {mapping.physical_range}  {mapping.access.letters}"
 
 
 def mapping_object(mapping: Mapping) -> Object:

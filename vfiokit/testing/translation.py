@@ -213,7 +213,8 @@ def corruptions(draw: st.DrawFn, layout: DrawnLayout, request: Request) -> Corru
     index = draw(st.integers(0, len(read.words) - 1))
     word, fields = read.words[index], read.fields[index]
     place = f"{read.structure} at {read.address:#x}, word {index}"
-    if fields and draw(st.booleans()):
+    by_name: bool = draw(st.booleans())
+    if fields and by_name:
         row = draw(st.sampled_from(fields))
         content = draw(st.integers(0, mask(row.width)))
         return Corruption(read.address + 8 * index, word, row.put(word, content), f"{place}: {row.name}")

@@ -48,7 +48,7 @@ class Mapping:
         return AddressRange(self.iova, self.iova + self.size)
 
     @property
-    def range(self) -> AddressRange:
+    def physical_range(self) -> AddressRange:
         """The host physical addresses."""
         return AddressRange(self.address, self.address + self.size)
 
@@ -372,5 +372,5 @@ def _joined(found: list[Overlap[NameT]]) -> Iterator[Overlap[NameT]]:
         if before is not None:
             yield Overlap(before, key[0], key[1], key[2], key[3])
         open_[key] = each.range
-    for key, range in open_.items():
-        yield Overlap(range, key[0], key[1], key[2], key[3])
+    for key, shared in open_.items():
+        yield Overlap(shared, key[0], key[1], key[2], key[3])

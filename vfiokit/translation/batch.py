@@ -146,11 +146,11 @@ class Walker:
         from vfiokit._native import ffi, lib
 
         self._ffi, self._lib = ffi, lib
-        whole = [segment for segment in memory.segments if segment.range.size]
+        whole = [segment for segment in memory.segments if segment.span.size]
         self._kept = [ffi.from_buffer("uint8_t[]", segment.data) for segment in whole]
         self._segments = ffi.new("struct vfiokit_segment[]", max(1, len(whole)))
         for each, segment, data in zip(self._segments, whole, self._kept, strict=False):
-            each.start, each.size, each.data = segment.start, segment.range.size, data
+            each.start, each.size, each.data = segment.start, segment.span.size, data
         self._walker = walker = ffi.new("struct vfiokit_walker *")
         walker.segments, walker.number_of_segments = self._segments, len(whole)
         for name in ("first", "second"):

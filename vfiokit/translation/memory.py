@@ -72,7 +72,7 @@ class Segment:
     data: memoryview
 
     @property
-    def range(self) -> AddressRange:
+    def span(self) -> AddressRange:
         """The addresses of its whole words: what is left over at the end cannot be read as one."""
         return AddressRange(self.start, self.start + len(self.data) // 8 * 8)
 
@@ -141,8 +141,8 @@ class ImageMemory:
                 raise UsageError("runs of memory overlap", subject=hex(above.start))
         self._words = tuple(
             (
-                segment.range.start,
-                segment.range.end,
+                segment.span.start,
+                segment.span.end,
                 segment.data[: len(segment.data) // 8 * 8].cast("Q"),
             )
             for segment in self._segments
