@@ -1,8 +1,8 @@
 """The tables that a live Linux built, read in the guest's memory from outside, against what its devices did.
 
-The guest binds edu devices through VFIO, maps pages of every kind and lets the devices write; the host walks
-the tables in the guest's RAM and must find the devices' bytes where they lead. The kernel judges too: its own
-dump of each domain equals ours entry by entry, and it logs the faults that the model predicts.
+The guest binds edu devices through VFIO, maps pages of every kind and lets the devices write; the host
+walks the tables in the guest's RAM and must find the devices' bytes where they lead. The kernel judges too:
+its own dump of each domain equals ours entry by entry, and it logs the faults that the model predicts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The identity under which a function's requests reach the remapping unit.
 
-A bridge from PCI Express to conventional PCI answers for what is behind it with its secondary bus and function
-0; any other bridge that hides its bus, with its own identity (``pci_for_each_dma_alias``). The rules are those
-by which groups are formed; QEMU's fault records show the same.
+A bridge from PCI Express to conventional PCI answers for what is behind it with its secondary bus and
+function 0; any other bridge that hides its bus, with its own identity (``pci_for_each_dma_alias``). The
+rules are those by which groups are formed; QEMU's fault records show the same.
 """
 
 from vfiokit.address import PciAddress
