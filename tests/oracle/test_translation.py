@@ -176,6 +176,38 @@ class TestCaches:
         assert not isinstance(fresh, Fault)
         assert fresh.address == 0x1300000
 
+    @pytest.mark.parametrize("seed", range(3))
+    def test_a_session_in_any_order(self, bench: Bench, seed: int) -> None:
+        """Maps, unmaps, domains changed, invalidations of every kind and DMA: the same answer at every step."""
+        chooser = random.Random(seed)
+        domains = [bench.domain, bench.tables.new_domain(9)]
+        numbers, mapped = (7, 9), [set[int](), set[int]()]
+        seen = {"fault": 0, "stale": 0, "fresh": 0}
+        for _ in range(250):
+            which, page, step = chooser.randrange(2), chooser.randrange(6), chooser.randrange(10)
+            if step < 3 and page not in mapped[which]:
+                frame = 0x1000000 + chooser.randrange(64) * 0x1000
+                domains[which].map(page * 0x1000, frame, 0x1000)
+                mapped[which].add(page)
+            elif step < 4:
+                domains[which].unmap(page * 0x1000, 0x1000)
+                mapped[which].discard(page)
+            elif step < 5:
+                granularity = chooser.choice(list(Granularity))
+                self.invalidate(bench, granularity, numbers[which], page * 0x1000)
+            elif step < 6 and chooser.random() < 0.3:
+                bench.tables.attach([EDU], domains[which])
+                bench.guest.invalidate_context()
+                bench.model.invalidate_context()
+                self.invalidate(bench, Granularity.GLOBAL, 0)
+            else:
+                outcome = bench.agree(page * 0x1000)
+                true = bench.model.unit.translate(outcome.request)
+                fault = isinstance(outcome, Fault)
+                same = fault or (not isinstance(true, Fault) and true.address == outcome.address)  # type: ignore[union-attr]
+                seen["fault" if fault else "fresh" if same else "stale"] += 1
+        assert all(seen.values()), seen
+
     def invalidate(self, bench: Bench, granularity: Granularity, domain: int, address: int = 0) -> None:
         bench.guest.invalidate_iotlb(granularity, domain, address)
         bench.model.invalidate_iotlb(granularity, domain, address)

@@ -8,9 +8,11 @@ from array import array
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from vfiokit.address import AddressRange
 from vfiokit.bits import mask
+from vfiokit.errors import UsageError
 from vfiokit.testing.translation import (
     KINDS,
     DrawnLayout,
@@ -23,7 +25,7 @@ from vfiokit.testing.translation import (
     soups,
     units,
 )
-from vfiokit.translation import batch
+from vfiokit.translation import batch, debugfs
 from vfiokit.translation.attach import VtdTables
 from vfiokit.translation.audit import Mapping, ReverseMap, coalesce, dump, overlaps
 from vfiokit.translation.build import Domain
@@ -33,6 +35,7 @@ from vfiokit.translation.faults import Reason
 from vfiokit.translation.formats import amd_host, second_stage
 from vfiokit.translation.frames import Frames
 from vfiokit.translation.guest import GuestMemoryMap, Slot
+from vfiokit.translation.inventory import reach
 from vfiokit.translation.iommu import AmdIommu, Iommu
 from vfiokit.translation.iotlb import CachedIommu, Granularity
 from vfiokit.translation.memory import ImageMemory, RecordingMemory, SparseMemory, read_bytes
@@ -40,6 +43,8 @@ from vfiokit.translation.requests import INTERRUPT_RANGE, Access, Fault, Request
 from vfiokit.translation.walk import encoded_shift
 
 UNIT = VtdCapabilities(cap=0x00D2008C222F0606, ecap=0x0000000000F00F4A)
+SOURCES = (0x28, 0x31)
+PAGES = st.integers(0, 12)
 ONE_STAGE = ("legacy", "second", "first", "amd")
 native = pytest.mark.skipif(not batch.have_native(), reason="C = PYTHON NOT RUN: the extension is not built")
 drawn = settings(
@@ -223,6 +228,25 @@ class TestTranslation:
             assert nested.permissions == alone.permissions & Access(7)
         if isinstance(nested, Fault) and isinstance(alone, Fault):
             assert nested.reason == alone.reason
+
+    @given(
+        st.integers(0, 0xFFFFF),
+        st.integers(1, 64),
+        st.lists(st.integers(0, 0xFFFF), min_size=1, max_size=4, unique=True),
+    )
+    def test_reserved_memory_stays_where_it_is(self, first: int, pages: int, group: list[int]) -> None:
+        """Law 15: what firmware wants mapped one to one is so for every member, after attaching."""
+        tables = VtdTables(SparseMemory(), Frames([AddressRange(1 << 40, 1 << 41)]), UNIT)
+        domain = tables.new_domain(1)
+        reserved = AddressRange(first * 0x1000, (first + pages) * 0x1000)
+        assume(not reserved.overlaps(INTERRUPT_RANGE))
+        domain.map(reserved.start, reserved.start, reserved.size)
+        tables.attach(group, domain)
+        for member in group:
+            for address in (reserved.start, reserved.end - 1):
+                outcome = tables.iommu().translate(Request(member, address, Access.WRITE))
+                assert isinstance(outcome, Translation)
+                assert outcome.address == address
 
     @pytest.mark.parametrize("address", [0, 8, 0x7F8, 0xFF8])
     def test_scattered_frames_read_as_one(self, address: int) -> None:
@@ -532,6 +556,34 @@ class TestAudit:
         assert {(group, iova) for group, iova, _ in reverse.find(address)} == told
 
     @drawn
+    @given(layouts(ONE_STAGE), st.data())
+    def test_reach_is_the_path(self, layout: DrawnLayout, data: st.DataObject) -> None:
+        assume(layout.mapped[0])
+        chosen = data.draw(st.sampled_from(layout.mapped[0]))
+        address = chosen.address + data.draw(st.integers(0, chosen.size - 1))
+        assume(address not in INTERRUPT_RANGE)
+        ways = reach(layout.unit, layout.groups[0][0], address)
+        assert chosen.iova + address - chosen.address in {way.request.address for way in ways}
+        assert {way.address for way in ways} == {address}
+        assert all(way.reads[-1].level for way in ways)
+
+    @drawn
+    @given(layouts(("legacy", "second", "first")))
+    def test_debugfs_text_comes_back(self, layout: DrawnLayout) -> None:
+        """Law 30."""
+        for group in range(2):
+            found = layout.descriptor(group)
+            stage = found.first or found.second
+            assert stage is not None
+            leaves = tuple(debugfs.read_leaves(layout.memory, stage))
+            text = debugfs.TableText("0000:00:05.0", None, stage.root, leaves)
+            assert debugfs.parse_tables(debugfs.print_table(text)) == (text,)
+            if layout.kind != "first":
+                told = [(each.iova, each.address, each.size) for each in debugfs.mappings(text)]
+                ours = dump(layout.memory, found).mappings
+                assert told == [(each.iova, each.address, each.size) for each in ours]
+
+    @drawn
     @given(layouts(ONE_STAGE, groups=3))
     def test_overlaps_equal_brute_force(self, layout: DrawnLayout) -> None:
         """Laws 9 and 10, page by page over small mappings and end by end over all."""
@@ -595,3 +647,93 @@ class TestCaches:
 
 def test_every_kind_is_drawn() -> None:
     assert set(KINDS) == {"legacy", "second", "first", "nested", "amd"}
+
+
+class Machine(RuleBasedStateMachine):
+    """A unit in use: maps, unmaps, attaches, invalidations and DMA in any order, beside plain dictionaries.
+
+    The unit may answer what is true now, or what it once answered and was never told to forget; for what it
+    was told to forget, only what is true now.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        memory = SparseMemory()
+        self.tables = VtdTables(memory, Frames([AddressRange(1 << 40, 1 << 41)]), UNIT)
+        self.domains = [self.tables.new_domain(number) for number in (1, 2)]
+        self.pages: list[dict[int, tuple[int, Access]]] = [{}, {}]
+        self.attached = dict.fromkeys(SOURCES, 0)
+        self.seen: dict[int, int] = {}
+        self.stale: dict[tuple[int, int], tuple[int, int, Access]] = {}
+        self.tables.attach(SOURCES, self.domains[0])
+        self.cached = CachedIommu(self.tables.iommu())
+
+    @rule(number=st.integers(0, 1), page=PAGES, frame=st.integers(1, 9), access=st.integers(1, 3))
+    def map(self, number: int, page: int, frame: int, access: int) -> None:
+        """Map one page, or be refused where one is mapped."""
+        arguments = (page * 0x1000, frame * 0x1000, 0x1000, Access(access))
+        if page in self.pages[number]:
+            with pytest.raises(UsageError):
+                self.domains[number].map(*arguments)
+            return
+        self.domains[number].map(*arguments)
+        self.pages[number][page] = (frame, Access(access))
+
+    @rule(number=st.integers(0, 1), page=PAGES, count=st.integers(1, 4))
+    def unmap(self, number: int, page: int, count: int) -> None:
+        """Unmap pages, with no invalidation."""
+        self.domains[number].unmap(page * 0x1000, count * 0x1000)
+        for gone in range(page, page + count):
+            self.pages[number].pop(gone, None)
+
+    @rule(source=st.sampled_from(SOURCES), number=st.integers(0, 1))
+    def attach(self, source: int, number: int) -> None:
+        """Give a requester a domain; its old entry may be cached."""
+        self.tables.attach([source], self.domains[number])
+        self.attached[source] = number
+
+    @rule(number=st.integers(0, 1), page=PAGES, order=st.integers(0, 2))
+    def invalidate_pages(self, number: int, page: int, order: int) -> None:
+        """Invalidate pages of a domain."""
+        self.cached.invalidate_iotlb(Granularity.PAGES, number + 1, page * 0x1000, order)
+        self.forget(number, range(page >> order << order, (page >> order << order) + (1 << order)))
+
+    @rule(number=st.integers(0, 1))
+    def invalidate_domain(self, number: int) -> None:
+        """Invalidate a domain."""
+        self.cached.invalidate_iotlb(Granularity.DOMAIN, number + 1)
+        self.forget(number, range(1 << 20))
+
+    @rule()
+    def flush(self) -> None:
+        """Forget everything: requesters' entries too."""
+        self.cached.flush()
+        self.stale.clear()
+        self.seen.clear()
+
+    @rule(source=st.sampled_from(SOURCES), page=PAGES, write=st.booleans())
+    def dma(self, source: int, page: int, write: bool) -> None:
+        """Do a DMA, and judge where it goes."""
+        access = Access.WRITE if write else Access.READ
+        outcome = self.cached.translate(Request(source, page * 0x1000 + 8, access))
+        number = self.seen.setdefault(source, self.attached[source])
+        true = self.pages[number].get(page)
+        old = self.stale.get((source, page))
+        if old is not None and old[0] == number and old[2] & access:
+            assert isinstance(outcome, Translation)
+            assert outcome.address == old[1] * 0x1000 + 8
+            return
+        allowed = true is not None and bool(true[1] & access)
+        assert isinstance(outcome, Translation) == allowed
+        if isinstance(outcome, Translation) and true is not None:
+            assert outcome.address == true[0] * 0x1000 + 8
+            self.stale[source, page] = (number, true[0], true[1])
+
+    def forget(self, number: int, pages: range) -> None:
+        for source, page in list(self.stale):
+            if self.stale[source, page][0] == number and page in pages:
+                del self.stale[source, page]
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

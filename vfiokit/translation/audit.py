@@ -6,10 +6,11 @@
 ['0x80001000-0x80001fff']
 """
 
+from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Iterator
 from collections.abc import Mapping as MappingOf
 from dataclasses import dataclass
-from heapq import merge
+from heapq import heappop, heappush, merge
 from typing import Generic, TypeVar
 
 from vfiokit.address import AddressRange
@@ -241,8 +242,6 @@ class _Below:
         return self._mappings[index].iova if index < len(self._mappings) else 1 << 64
 
     def _index(self, address: int) -> int:
-        from bisect import bisect_right
-
         return bisect_right(self._mappings, address, key=lambda each: each.iova) - 1
 
 
@@ -270,8 +269,6 @@ class ReverseMap(Generic[NameT]):
 
     def find(self, address: int) -> tuple[tuple[NameT, int, Access], ...]:
         """Return domain, IOVA and permission of everything that maps a host physical address."""
-        from bisect import bisect_right
-
         found = []
         index = bisect_right(self._extents, address, key=lambda extent: extent[0]) - 1
         while index >= 0 and self._reach[index] > address:
@@ -305,7 +302,7 @@ class Overlap(Generic[NameT]):
 def overlaps(domains: MappingOf[NameT, Iterable[Mapping]]) -> list[Overlap[NameT]]:
     """Return the host memory that any two domains share, in order of address.
 
-    A sweep over all ends: the cost is that of sorting, and of what is returned.
+    A sweep over host memory: the cost is that of sorting, and of what is returned.
 
     :param domains: the mappings of each domain, by whatever names it.
     """
@@ -319,7 +316,7 @@ def overlaps(domains: MappingOf[NameT, Iterable[Mapping]]) -> list[Overlap[NameT
             if other != index:
                 found += (_overlap(names, index, mapping, other, each) for each in running)
         active.setdefault(index, []).append(mapping)
-        _push(ends, (start + mapping.size, index, mapping))
+        heappush(ends, (start + mapping.size, index, mapping))
     found.sort(key=lambda each: (each.range.start, each.range.end))
     return list(_joined(found))
 
@@ -328,22 +325,29 @@ def _sorted_extents(
     domains: MappingOf[NameT, Iterable[Mapping]],
 ) -> Iterator[tuple[int, int, Mapping]]:
     runs = [
-        sorted(((each.address, index, each) for each in found), key=lambda extent: extent[0])
+        [(each.address, index, each) for each in _physical_runs(found)]
         for index, found in enumerate(domains.values())
     ]
     return merge(*runs, key=lambda extent: extent[0])
 
 
-def _push(ends: list[tuple[int, int, Mapping]], end: tuple[int, int, Mapping]) -> None:
-    from heapq import heappush
-
-    heappush(ends, end)
+def _physical_runs(found: Iterable[Mapping]) -> list[Mapping]:
+    """Join what a domain reaches by host address, whatever the order in which it maps it; IOVAs are lost."""
+    rows = sorted((int(each.access), each.address, each.address + each.size) for each in found)
+    runs: list[Mapping] = []
+    open_ = (-1, 0, 0)
+    for access, start, end in [*rows, (-2, 0, 0)]:
+        if access == open_[0] and start <= open_[2]:
+            open_ = (access, open_[1], max(end, open_[2]))
+            continue
+        if open_[0] >= 0:
+            runs.append(Mapping(0, open_[1], open_[2] - open_[1], Access(open_[0])))
+        open_ = (access, start, end)
+    return sorted(runs, key=lambda each: each.address)
 
 
 def _retire(active: dict[int, list[Mapping]], ends: list[tuple[int, int, Mapping]], start: int) -> None:
     """Drop what ends before *start*."""
-    from heapq import heappop
-
     while ends and ends[0][0] <= start:
         _, index, mapping = heappop(ends)
         active[index].remove(mapping)

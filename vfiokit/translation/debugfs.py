@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vfiokit.errors import BadTable
+from vfiokit.translation.audit import Mapping, coalesce
 from vfiokit.translation.formats import LEVELS, level_shift
 from vfiokit.translation.memory import Memory
+from vfiokit.translation.requests import Access
 from vfiokit.translation.walk import Stage
 
-__all__ = ["TableLeaf", "TableText", "leaf_line", "parse_tables", "print_table", "read_leaves"]
+__all__ = ["TableLeaf", "TableText", "leaf_line", "mappings", "parse_tables", "print_table", "read_leaves"]
 
 _DEVICE = re.compile(
     r"Device (?P<device>[0-9a-f:.]+)(?: with pasid (?P<pasid>[0-9a-f]+))? @0x(?P<root>[0-9a-f]+)"
@@ -85,6 +87,21 @@ def parse_tables(text: str) -> tuple[TableText, ...]:
         )
         for head, leaves in found
     )
+
+
+def mappings(table: TableText) -> tuple[Mapping, ...]:
+    """Return what a table maps, joined: the page sizes are told by the columns, permissions by bits 1:0."""
+    return tuple(coalesce(map(_page, table.leaves)))
+
+
+def _page(leaf: TableLeaf) -> Mapping:
+    used = [(level, entry) for level, entry in zip((5, 4, 3, 2, 1), leaf.entries, strict=True) if entry]
+    level, last = used[-1]
+    span = 1 << level_shift(level)
+    allowed = 3
+    for _, entry in used:
+        allowed &= entry
+    return Mapping(leaf.iova, last & 0xFFFFFFFFFF000 & ~(span - 1), span, Access(allowed))
 
 
 def print_table(table: TableText) -> str:

@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vfiokit.translation.amdvi import DEVICE_TABLE_ENTRY
+from vfiokit.translation.audit import ReverseMap
+from vfiokit.translation.batch import dump
 from vfiokit.translation.descriptor import Descriptor, Refusal
 from vfiokit.translation.iommu import AmdIommu, Iommu
-from vfiokit.translation.requests import Request
+from vfiokit.translation.requests import Access, Request, Translation
 from vfiokit.translation.vtd_rows import (
     CONTEXT_ENTRY,
     ROOT_ENTRY,
@@ -14,7 +16,7 @@ from vfiokit.translation.vtd_rows import (
     TranslationTableMode,
 )
 
-__all__ = ["SharedDomain", "domains", "requesters"]
+__all__ = ["SharedDomain", "domains", "reach", "requesters"]
 
 _ADDRESS = ~0xFFF
 
@@ -73,3 +75,21 @@ def domains(unit: Iommu | AmdIommu, sources: Iterator[int] | None = None) -> tup
         key = (first.root if first else 0, second.root if second else 0, descriptor.domain_id)
         found.setdefault(key, (descriptor, []))[1].append(source_id)
     return tuple(SharedDomain(descriptor, tuple(members)) for descriptor, members in found.values())
+
+
+def reach(unit: Iommu | AmdIommu, source_id: int, address: int) -> tuple[Translation, ...]:
+    """Return every way on which a requester reaches a host physical address; empty if there is none.
+
+    Each is the translation of the address that leads there, with the entries on the way.
+    """
+    descriptor = unit.describe(Request(source_id, 0))
+    if isinstance(descriptor, Refusal):
+        return ()
+    found = ReverseMap({source_id: dump(unit.memory, descriptor).mappings}).find(address)
+    ways = []
+    for _, iova, access in found:
+        asked = Access.READ if access & Access.READ else Access.WRITE
+        outcome = unit.finish(Request(source_id, iova, asked), descriptor)
+        if isinstance(outcome, Translation):
+            ways.append(outcome)
+    return tuple(ways)
