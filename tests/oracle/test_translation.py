@@ -203,9 +203,9 @@ class TestCaches:
             else:
                 outcome = bench.agree(page * 0x1000)
                 true = bench.model.unit.translate(outcome.request)
-                fault = isinstance(outcome, Fault)
-                same = fault or (not isinstance(true, Fault) and true.address == outcome.address)  # type: ignore[union-attr]
-                seen["fault" if fault else "fresh" if same else "stale"] += 1
+                places = [getattr(each, "address", None) for each in (outcome, true)]
+                kind = "fault" if places[0] is None else "fresh" if places[0] == places[1] else "stale"
+                seen[kind] += 1
         assert all(seen.values()), seen
 
     def invalidate(self, bench: Bench, granularity: Granularity, domain: int, address: int = 0) -> None:

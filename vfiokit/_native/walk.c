@@ -83,7 +83,7 @@ ALWAYS_INLINE struct demand demand_of(const struct vfiokit_stage *stage, uint8_t
     return demand;
 }
 
-static uint8_t failed(const struct vfiokit_stage *stage, const struct demand *demand, uint64_t entry)
+static __attribute__((noinline, cold)) uint8_t failed(const struct vfiokit_stage *stage, const struct demand *demand, uint64_t entry)
 {
     uint64_t lacking = demand->required & ~entry;
 
@@ -123,7 +123,7 @@ ALWAYS_INLINE unsigned encoded_shift(uint64_t entry)
     return PAGE_SHIFT + 1 + (unsigned)__builtin_ctzll(zeros);
 }
 
-static uint8_t check_next_level(uint64_t entry, unsigned level, unsigned below, uint64_t address)
+ALWAYS_INLINE uint8_t check_next_level(uint64_t entry, unsigned level, unsigned below, uint64_t address)
 {
     if (below == NEXT_LEVEL_ENCODED) {
         unsigned shift = encoded_shift(entry);
@@ -388,15 +388,18 @@ void vfiokit_walk_plain(const struct vfiokit_walker *walker, const uint64_t *add
 }
 
 /* Walk a block of addresses level by level: while one entry is on its way from memory, look at the others. */
-static void walk_block(const struct vfiokit_walker *walker, const struct vfiokit_stage *stage,
-                       const struct demand *demands, const uint64_t *addresses, const uint8_t *accesses,
-                       uint8_t access, size_t start, size_t count, const struct columns *out)
+ALWAYS_INLINE void walk_block(const struct vfiokit_walker *walker, const struct vfiokit_stage *given, uint8_t rule,
+                              const struct demand *demands, const uint64_t *addresses, const uint8_t *accesses,
+                              uint8_t access, size_t start, size_t count, const struct columns *out)
 {
+    /* A copy that nothing else can change stays in registers; its rule is a constant of the caller. */
+    struct vfiokit_stage stage = *given;
     struct walk walks[LANES];
     const uint8_t *places[LANES];
     uint8_t active[LANES];
     unsigned running = 0;
 
+    stage.rule = rule;
     for (unsigned lane = 0; lane < count; lane++) {
         struct walk *walk = &walks[lane];
         uint64_t address = addresses[start + lane];
@@ -405,10 +408,9 @@ static void walk_block(const struct vfiokit_walker *walker, const struct vfiokit
         if (is_interrupt(walker, address)) {
             walk->reason = REASON_INTERRUPT_REQUEST;
             walk->level = 0;
-        } else if (!begin(stage, walk, address, demands[wanted])) {
+        } else if (!begin(&stage, walk, address, demands[wanted])) {
             places[lane] = find(walker, walk->where);
-            if (places[lane])
-                __builtin_prefetch(places[lane]);
+            __builtin_prefetch(places[lane]);
             active[running++] = lane;
         }
     }
@@ -418,11 +420,10 @@ static void walk_block(const struct vfiokit_walker *walker, const struct vfiokit
         for (unsigned each = 0; each < running; each++) {
             unsigned lane = active[each];
 
-            if (step(stage, &walks[lane], places[lane]))
+            if (step(&stage, &walks[lane], places[lane]))
                 continue;
             places[lane] = find(walker, walks[lane].where);
-            if (places[lane])
-                __builtin_prefetch(places[lane]);
+            __builtin_prefetch(places[lane]);
             active[left++] = lane;
         }
         running = left;
@@ -430,7 +431,7 @@ static void walk_block(const struct vfiokit_walker *walker, const struct vfiokit
     for (unsigned lane = 0; lane < count; lane++) {
         struct vfiokit_result result;
 
-        finish(walker, stage, &walks[lane], &result);
+        finish(walker, &stage, &walks[lane], &result);
         guard(walker, &result);
         store(out, start + lane, &result);
     }
@@ -454,7 +455,10 @@ void vfiokit_walk_many(const struct vfiokit_walker *walker, const uint64_t *addr
     for (size_t start = 0; start < count; start += LANES) {
         size_t lanes = count - start < LANES ? count - start : LANES;
 
-        walk_block(walker, stage, demands, addresses, accesses, access, start, lanes, &out);
+        if (stage->rule == RULE_NEXT_LEVEL)
+            walk_block(walker, stage, RULE_NEXT_LEVEL, demands, addresses, accesses, access, start, lanes, &out);
+        else
+            walk_block(walker, stage, RULE_PAGE_SIZE_BIT, demands, addresses, accesses, access, start, lanes, &out);
     }
 }
 
