@@ -178,7 +178,7 @@ class TestCaches:
 
     @pytest.mark.parametrize("seed", range(3))
     def test_a_session_in_any_order(self, bench: Bench, seed: int) -> None:
-        """Maps, unmaps, domains changed, invalidations of every kind and DMA: the same answer at every step."""
+        """Map, unmap, change domains, invalidate in every way and do DMA: the same answer at every step."""
         chooser = random.Random(seed)
         domains = [bench.domain, bench.tables.new_domain(9)]
         numbers, mapped = (7, 9), [set[int](), set[int]()]
