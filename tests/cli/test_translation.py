@@ -119,6 +119,40 @@ class TestAudit:
         }
 
 
+class TestDebugfs:
+    TEXT = (
+        "Device 0000:00:04.0 @0x3041000\nIOVA_PFN\n"
+        "0x0000000000001 |\t0x0000000000000000\t0x0000000003042003\t0x0000000003043003\t0x0000000003044003"
+        "\t0x0000000003046001\n"
+        "0x0000004000000 |\t0x0000000000000000\t0x0000000003042003\t0x0000000003049003\t0x0000000004000083\n"
+    )
+
+    def test_mappings(self, vfiokit: Command, tmp_path: Path) -> None:
+        (tmp_path / "text").write_text(self.TEXT)
+        run = vfiokit("mappings", "--debugfs", str(tmp_path / "text"))
+        assert run.status == 0
+        assert run.out.splitlines()[1:] == [
+            "  0x1000-0x1fff -> 0x3046000-0x3046fff  r--",
+            "  0x4000000000-0x40001fffff -> 0x4000000-0x41fffff  rw-",
+        ]
+
+    def test_overlaps(self, vfiokit: Command, tmp_path: Path) -> None:
+        (tmp_path / "one").write_text(self.TEXT)
+        (tmp_path / "two").write_text(self.TEXT.replace("00:04.0 @0x3041000", "00:05.0 @0x3051000"))
+        run = vfiokit("overlaps", "--debugfs", str(tmp_path / "one"), "--debugfs", str(tmp_path / "two"))
+        assert (run.status, len(run.out.splitlines())) == (1, 2)
+
+    @pytest.mark.parametrize("text", ["what", "0x1 |", "\0"])
+    def test_what_is_no_dump(self, vfiokit: Command, tmp_path: Path, text: str) -> None:
+        (tmp_path / "text").write_text(text)
+        run = vfiokit("mappings", "--debugfs", str(tmp_path / "text"))
+        assert (run.status != 0, "line 1" in run.error) == (True, True)
+
+    def test_either_or(self, vfiokit: Command, image: Path) -> None:
+        assert vfiokit("mappings", *options(image), "--debugfs", str(image)).status == 2
+        assert vfiokit("mappings").status == 2
+
+
 class TestBadInput:
     def wrong(self, vfiokit: Command, *arguments: str) -> tuple[int, str]:
         run = vfiokit("translate", *arguments, "--source", "00:05.0", "0x1000")

@@ -12,8 +12,9 @@ from vfiokit.address import PciAddress
 from vfiokit.errors import CannotTell, UsageError
 from vfiokit.translation.iommu import AmdIommu, Iommu
 from vfiokit.translation.memory import ImageMemory
+from vfiokit.translation.reach import DomainReach, reach_of_text, reach_of_unit
 
-__all__ = ["ADDRESS", "SOURCE", "TableOptions", "open_memory", "table_options"]
+__all__ = ["ADDRESS", "SOURCE", "TableOptions", "audit_options", "open_memory", "table_options"]
 
 _CAP, _ECAP = 0x00D2008C222F0606, 0x0000000000F00F4A
 FOUR_GIB = 1 << 32
@@ -62,7 +63,7 @@ ADDRESS, SOURCE = _Number(), _Source()
 class TableOptions:
     """Where the memory is and what walks it."""
 
-    image: str
+    image: str | None
     start: int
     low_memory: int | None
     rtaddr: int | None
@@ -71,11 +72,27 @@ class TableOptions:
     ecap: int
     efr: int
     host_address_width: int | None
+    debugfs: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """What is read, for documents."""
+        return self.image or ", ".join(self.debugfs)
+
+    def reach(self, sources: tuple[int, ...]) -> tuple[DomainReach, ...]:
+        """Return what the domains reach; *sources* narrows them to these requesters."""
+        if not self.debugfs:
+            return reach_of_unit(self.unit(), sources or None)
+        if self.image is not None:
+            raise UsageError("either --image or --debugfs, not both", operation="walk")
+        return reach_of_text(map(_read_text, self.debugfs), sources or None)
 
     def unit(self) -> Iommu | AmdIommu:
         """Open the image and return the unit over it."""
         if (self.rtaddr is None) == (self.device_table is None):
             raise UsageError("exactly one of --rtaddr and --device-table is needed", operation="walk")
+        if self.image is None:
+            raise UsageError("--image is needed", operation="walk")
         memory = open_memory(self.image, self.start, self.low_memory)
         if self.device_table is not None:
             self._inside(memory, self.device_table & ~0xFFF & (1 << 52) - 1, "--device-table")
@@ -89,7 +106,7 @@ class TableOptions:
             raise CannotTell(
                 f"{address:#x} is not in the image",
                 operation=option,
-                subject=self.image,
+                subject=self.subject,
                 hint="is --start or --low-memory missing?",
             )
 
@@ -97,9 +114,7 @@ class TableOptions:
 def table_options(function: FunctionT) -> FunctionT:
     """Add the options of :class:`TableOptions`."""
     options = (
-        click.option(
-            "--image", required=True, metavar="FILE", help="Memory: a raw image, or QEMU's shared file."
-        ),
+        click.option("--image", metavar="FILE", help="Memory: a raw image, or QEMU's shared file."),
         click.option("--start", type=ADDRESS, default=0, help="Physical address of the file's first byte."),
         click.option(
             "--low-memory",
@@ -121,6 +136,25 @@ def table_options(function: FunctionT) -> FunctionT:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def audit_options(function: FunctionT) -> FunctionT:
+    """Add the options of :class:`TableOptions`, and the kernel's own dump as another place to read from."""
+    return table_options(
+        click.option(
+            "--debugfs",
+            multiple=True,
+            metavar="FILE",
+            help="Instead of an image: domain_translation_struct of the kernel's debugfs; may be repeated.",
+        )(function)
+    )
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise CannotTell.from_os(error, operation="read", subject=path) from error
 
 
 def open_memory(path: str, start: int = 0, low_memory: int | None = None) -> ImageMemory:

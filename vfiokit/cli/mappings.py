@@ -5,18 +5,17 @@ from typing import Any
 import click
 
 from vfiokit.cli.common import echo_document, echo_lines
-from vfiokit.cli.image import ADDRESS, SOURCE, TableOptions, table_options
+from vfiokit.cli.image import ADDRESS, SOURCE, TableOptions, audit_options
 from vfiokit.render.json import document, dumps
 from vfiokit.render.translation import domain_title, mapping_line, mapping_object, source_text
-from vfiokit.translation.audit import Dump, ReverseMap
-from vfiokit.translation.batch import dump
-from vfiokit.translation.inventory import SharedDomain, domains
+from vfiokit.translation.audit import ReverseMap
+from vfiokit.translation.reach import DomainReach
 
 __all__ = ["command"]
 
 
 @click.command("mappings", short_help="List what remapping tables in an image of memory map.")
-@table_options
+@audit_options
 @click.option(
     "--source", "sources", type=SOURCE, multiple=True, help="Only this requester; may be repeated."
 )
@@ -28,46 +27,35 @@ def command(sources: tuple[int, ...], target: int | None, as_json: bool, **optio
     With --to: the domains and addresses that lead to one host physical address; exit status 1 if none.
     """
     chosen = TableOptions(**options)
-    unit = chosen.unit()
-    found = [
-        (domain, dump(unit.memory, domain.descriptor))
-        for domain in domains(unit, iter(sources) if sources else None)
-    ]
+    found = chosen.reach(sources)
     if target is not None:
         return _reverse(chosen, found, target, as_json=as_json)
     if as_json:
         body = [
             {
-                "domain_id": domain.descriptor.domain_id,
-                "sources": [source_text(source) for source in domain.sources],
-                "stopped_at": dumped.stopped_at,
-                "mappings": [mapping_object(mapping) for mapping in dumped.mappings],
+                **_domain(domain),
+                "stopped_at": domain.dump.stopped_at,
+                "mappings": [mapping_object(mapping) for mapping in domain.dump.mappings],
             }
-            for domain, dumped in found
+            for domain in found
         ]
-        echo_document(dumps(document("mappings", chosen.image, domains=body)))
+        echo_document(dumps(document("mappings", chosen.subject, domains=body)))
     else:
-        for domain, dumped in found:
-            echo_lines([domain_title(domain, dumped), *map(mapping_line, dumped.mappings)])
+        for domain in found:
+            echo_lines([domain_title(domain), *map(mapping_line, domain.dump.mappings)])
     return 0
 
 
-def _reverse(
-    chosen: TableOptions, found: list[tuple[SharedDomain, Dump]], target: int, *, as_json: bool
-) -> int:
-    reverse = ReverseMap({index: dumped.mappings for index, (_, dumped) in enumerate(found)})
-    hits = [(found[index][0], iova, access) for index, iova, access in reverse.find(target)]
+def _domain(domain: DomainReach) -> dict[str, object]:
+    return {"domain_id": domain.domain_id, "sources": [source_text(source) for source in domain.sources]}
+
+
+def _reverse(chosen: TableOptions, found: tuple[DomainReach, ...], target: int, *, as_json: bool) -> int:
+    reverse = ReverseMap({index: domain.dump.mappings for index, domain in enumerate(found)})
+    hits = [(found[index], iova, access) for index, iova, access in reverse.find(target)]
     if as_json:
-        body = [
-            {
-                "domain_id": domain.descriptor.domain_id,
-                "sources": [source_text(source) for source in domain.sources],
-                "iova": iova,
-                "access": access.letters,
-            }
-            for domain, iova, access in hits
-        ]
-        echo_document(dumps(document("mappings", chosen.image, address=target, reached_by=body)))
+        body = [{**_domain(domain), "iova": iova, "access": access.letters} for domain, iova, access in hits]
+        echo_document(dumps(document("mappings", chosen.subject, address=target, reached_by=body)))
     else:
         echo_lines(
             f"{target:#x}  {', '.join(map(source_text, domain.sources))}  {iova:#x}  {access.letters}"

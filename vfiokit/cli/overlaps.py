@@ -5,18 +5,16 @@ from typing import Any
 import click
 
 from vfiokit.cli.common import echo_document, echo_lines
-from vfiokit.cli.image import SOURCE, TableOptions, table_options
+from vfiokit.cli.image import SOURCE, TableOptions, audit_options
 from vfiokit.render.json import document, dumps
 from vfiokit.render.translation import overlap_line, overlap_object
 from vfiokit.translation.audit import overlaps
-from vfiokit.translation.batch import dump
-from vfiokit.translation.inventory import domains
 
 __all__ = ["command"]
 
 
 @click.command("overlaps", short_help="Find memory that two domains of an image both reach.")
-@table_options
+@audit_options
 @click.option(
     "--source", "sources", type=SOURCE, multiple=True, help="Only this requester; may be repeated."
 )
@@ -29,13 +27,12 @@ def command(sources: tuple[int, ...], writable: bool, as_json: bool, **options: 
     anything is found.
     """
     chosen = TableOptions(**options)
-    unit = chosen.unit()
-    known = domains(unit, iter(sources) if sources else None)
-    reach = {index: dump(unit.memory, domain.descriptor).mappings for index, domain in enumerate(known)}
+    known = chosen.reach(sources)
+    reach = {index: domain.dump.mappings for index, domain in enumerate(known)}
     found = [each for each in overlaps(reach) if each.writable or not writable]
     if as_json:
         body = [overlap_object(each, known) for each in found]
-        echo_document(dumps(document("overlaps", chosen.image, overlaps=body)))
+        echo_document(dumps(document("overlaps", chosen.subject, overlaps=body)))
     else:
         echo_lines(overlap_line(each, known) for each in found)
     return 1 if found else 0

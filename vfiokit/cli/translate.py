@@ -41,7 +41,7 @@ def command(
     outcomes = [unit.translate(Request(source, address, access, pasid)) for address in addresses]
     if as_json:
         body = [outcome_object(outcome) for outcome in outcomes]
-        echo_document(dumps(document("translate", chosen.image, requests=body)))
+        echo_document(dumps(document("translate", chosen.subject, requests=body)))
     else:
         say = explain_outcome if explain else outcome_line
         echo_lines(line for outcome in outcomes for line in say(outcome).splitlines())

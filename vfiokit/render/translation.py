@@ -1,11 +1,11 @@
 """What ``translate``, ``mappings`` and ``overlaps`` say: lines and objects."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from vfiokit.address import PciAddress
 from vfiokit.render.json import Object
-from vfiokit.translation.audit import Dump, Mapping, Overlap
-from vfiokit.translation.inventory import SharedDomain
+from vfiokit.translation.audit import Mapping, Overlap
+from vfiokit.translation.reach import DomainReach
 from vfiokit.translation.requests import Fault, Outcome
 
 __all__ = [
@@ -78,17 +78,15 @@ def outcome_object(outcome: Outcome) -> Object:
     return body
 
 
-def domain_title(domain: SharedDomain, dump: Dump) -> str:
+def domain_title(domain: DomainReach) -> str:
     """Return the heading of a domain's mappings."""
-    first, second = domain.roots
-    tables = ", ".join(
-        f"{name} at {root:#x}" for name, root in (("first stage", first), ("second stage", second)) if root
-    )
-    size = sum(mapping.size for mapping in dump.mappings)
-    stopped = f"; stopped at {dump.stopped_at:#x}" if dump.stopped_at is not None else ""
+    found = domain.dump
+    size = sum(mapping.size for mapping in found.mappings)
+    stopped = f"; stopped at {found.stopped_at:#x}" if found.stopped_at is not None else ""
+    number = "" if domain.domain_id is None else f" {domain.domain_id}"
     return (
-        f"domain {domain.descriptor.domain_id}  {', '.join(map(source_text, domain.sources))}"
-        f"  ({tables}; {size:#x} bytes in {len(dump.mappings)} runs{stopped})"
+        f"domain{number}  {_sources(domain)}"
+        f"  ({domain.tables}; {size:#x} bytes in {len(found.mappings)} runs{stopped})"
     )
 
 
@@ -107,9 +105,9 @@ def mapping_object(mapping: Mapping) -> Object:
     }
 
 
-def overlap_line(overlap: Overlap[int], domains: Iterable[SharedDomain]) -> str:
+def overlap_line(overlap: Overlap[int], domains: Sequence[DomainReach]) -> str:
     """Return one stretch of host memory that two domains reach."""
-    names = [", ".join(map(source_text, domain.sources)) for domain in domains]
+    names = [_sources(domain) for domain in domains]
     kind = "writable" if overlap.writable else "read only"
     return (
         f"{overlap.range}  {kind}: {names[overlap.one]} ({overlap.one_access.letters})"
@@ -117,7 +115,7 @@ def overlap_line(overlap: Overlap[int], domains: Iterable[SharedDomain]) -> str:
     )
 
 
-def overlap_object(overlap: Overlap[int], domains: Iterable[SharedDomain]) -> Object:
+def overlap_object(overlap: Overlap[int], domains: Sequence[DomainReach]) -> Object:
     """Return one stretch of host memory that two domains reach."""
     sources = [[source_text(source) for source in domain.sources] for domain in domains]
     return {
@@ -127,3 +125,7 @@ def overlap_object(overlap: Overlap[int], domains: Iterable[SharedDomain]) -> Ob
         "sources": [sources[overlap.one], sources[overlap.other]],
         "access": [overlap.one_access.letters, overlap.other_access.letters],
     }
+
+
+def _sources(domain: DomainReach) -> str:
+    return ", ".join(map(source_text, domain.sources))
