@@ -175,13 +175,13 @@ class _Search:
         levels, first_levels = entry["AW"] + 2, entry["FSPM"] + 4
         uses_first = mode in (PagingMode.FIRST_STAGE, PagingMode.NESTED)
         uses_second = mode in (PagingMode.SECOND_STAGE, PagingMode.NESTED)
-        offered = {
+        offered: dict[int, bool] = {
             PagingMode.FIRST_STAGE: unit.first_stage,
             PagingMode.SECOND_STAGE: unit.second_stage,
             PagingMode.NESTED: unit.nested,
             PagingMode.PASS_THROUGH: unit.pass_through,
         }
-        if not {int(each): there for each, there in offered.items()}.get(mode, False):
+        if not offered.get(mode, False):
             raise Blocked(Reason.PASID_INVALID)
         if uses_second and levels not in unit.page_table_levels:
             raise Blocked(Reason.PASID_INVALID)
