@@ -12,11 +12,12 @@ from array import array
 from collections.abc import Callable
 
 from vfiokit.translation import batch
-from vfiokit.translation.audit import Mapping, overlaps
+from vfiokit.translation.audit import Mapping
 from vfiokit.translation.capabilities import VtdCapabilities
 from vfiokit.translation.descriptor import Descriptor
 from vfiokit.translation.formats import second_stage
 from vfiokit.translation.memory import ImageMemory
+from vfiokit.translation.overlap import overlaps
 from vfiokit.translation.requests import Access, Request
 from vfiokit.translation.stages import Path, translate_stages
 from vfiokit.translation.walk import Stage

@@ -27,7 +27,7 @@ from vfiokit.testing.translation import (
 )
 from vfiokit.translation import batch, debugfs
 from vfiokit.translation.attach import VtdTables
-from vfiokit.translation.audit import Mapping, ReverseMap, coalesce, dump, overlaps
+from vfiokit.translation.audit import Mapping, coalesce, dump
 from vfiokit.translation.build import Domain
 from vfiokit.translation.capabilities import VtdCapabilities
 from vfiokit.translation.descriptor import Descriptor
@@ -39,6 +39,7 @@ from vfiokit.translation.inventory import reach
 from vfiokit.translation.iommu import AmdIommu, Iommu
 from vfiokit.translation.iotlb import CachedIommu, Granularity
 from vfiokit.translation.memory import ImageMemory, RecordingMemory, SparseMemory, read_bytes
+from vfiokit.translation.overlap import ReverseMap, overlaps
 from vfiokit.translation.requests import INTERRUPT_RANGE, Access, Fault, Request, Translation
 from vfiokit.translation.walk import encoded_shift
 

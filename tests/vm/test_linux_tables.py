@@ -23,10 +23,11 @@ from tests.vm.kernel import BuildError, Unavailable, small_kernel
 from tests.vm.topology import Function, Slot, Topology, single
 from vfiokit.address import PciAddress
 from vfiokit.translation import debugfs
-from vfiokit.translation.audit import dump, overlaps
+from vfiokit.translation.audit import dump
 from vfiokit.translation.descriptor import Descriptor
 from vfiokit.translation.iommu import Iommu
 from vfiokit.translation.memory import ImageMemory, read_bytes
+from vfiokit.translation.overlap import overlaps
 from vfiokit.translation.requests import Access, Fault, Request, Translation
 
 pytestmark = pytest.mark.vm

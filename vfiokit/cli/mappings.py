@@ -8,7 +8,7 @@ from vfiokit.cli.common import echo_document, echo_lines
 from vfiokit.cli.image import ADDRESS, SOURCE, TableOptions, audit_options
 from vfiokit.render.json import document, dumps
 from vfiokit.render.translation import domain_title, mapping_line, mapping_object, source_text
-from vfiokit.translation.audit import ReverseMap
+from vfiokit.translation.overlap import ReverseMap
 from vfiokit.translation.reach import DomainReach
 
 __all__ = ["command"]

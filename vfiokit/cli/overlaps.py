@@ -8,7 +8,7 @@ from vfiokit.cli.common import echo_document, echo_lines
 from vfiokit.cli.image import SOURCE, TableOptions, audit_options
 from vfiokit.render.json import document, dumps
 from vfiokit.render.translation import overlap_line, overlap_object
-from vfiokit.translation.audit import overlaps
+from vfiokit.translation.overlap import overlaps
 
 __all__ = ["command"]
 

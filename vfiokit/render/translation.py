@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from vfiokit.address import PciAddress
 from vfiokit.render.json import Object
-from vfiokit.translation.audit import Mapping, Overlap
+from vfiokit.translation.audit import Mapping
+from vfiokit.translation.overlap import Overlap
 from vfiokit.translation.reach import DomainReach
 from vfiokit.translation.requests import Fault, Outcome
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from vfiokit.translation.amdvi import DEVICE_TABLE_ENTRY
-from vfiokit.translation.audit import ReverseMap
 from vfiokit.translation.batch import dump
 from vfiokit.translation.descriptor import Descriptor, Refusal
 from vfiokit.translation.iommu import AmdIommu, Iommu
+from vfiokit.translation.overlap import ReverseMap
 from vfiokit.translation.requests import Access, Request, Translation
 from vfiokit.translation.vtd_rows import (
     CONTEXT_ENTRY,
