@@ -19,7 +19,10 @@ COMMANDS = {
     "capture": "Record this host into a file that --root opens.",
     "config": "Decode config space, register by register; print it as lspci does.",
     "groups": "List IOMMU groups, what is in them, and whether VFIO can own them.",
+    "mappings": "List what remapping tables in an image of memory map.",
+    "overlaps": "Find memory that two domains of an image both reach.",
     "show": "Show one function: identity, driver, group, link, BARs, capabilities.",
+    "translate": "Walk remapping tables in an image of memory for one requester.",
     "watch": "Report groups, drivers and hot plug as they change.",
     "why": "Explain why a group is what it is, or what joins two functions.",
 }
