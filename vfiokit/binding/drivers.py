@@ -5,7 +5,14 @@ from fnmatch import fnmatchcase
 from vfiokit.analysis.viability import VFIO_DRIVERS
 from vfiokit.binding.evidence import Catalog
 
-__all__ = ["DEFAULT_DRIVER", "NO_DRIVER", "best_module", "driver_of_module", "find_driver", "module_of_driver"]
+__all__ = [
+    "DEFAULT_DRIVER",
+    "NO_DRIVER",
+    "best_module",
+    "driver_of_module",
+    "find_driver",
+    "module_of_driver",
+]
 
 DEFAULT_DRIVER = "vfio-pci"
 NO_DRIVER = "none"
@@ -28,7 +35,9 @@ def best_module(catalog: Catalog, modalias: str) -> str | None:
     if not modalias.startswith(_BUS):
         return None
     wanted = _VFIO_BUS + modalias.removeprefix(_BUS)
-    fitting = [(pattern.count("*"), module) for pattern, module in catalog.aliases if fnmatchcase(wanted, pattern)]
+    fitting = [
+        (pattern.count("*"), module) for pattern, module in catalog.aliases if fnmatchcase(wanted, pattern)
+    ]
     return min(fitting)[1] if fitting else None
 
 

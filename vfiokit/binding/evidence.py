@@ -253,7 +253,7 @@ class Evidence:
     :ivar ssh: local addresses of ssh connections.
     :ivar vfio: nodes of groups and VFIO devices by their number: ``group 14``, ``vfio0``.
     :ivar ours: functions whose override vfiokit has set and recorded.
-    :ivar unseen: what could not be looked into, by subject: ``mounts``, ``handles``, ``network``, ``exclusive``.
+    :ivar unseen: what could not be looked into, by subject: ``mounts``, ``handles``, ``network``.
     """
 
     functions: tuple[FunctionUse, ...] = ()

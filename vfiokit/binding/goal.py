@@ -131,7 +131,9 @@ class Step:
     @property
     def text(self) -> str:
         """The step in a line."""
-        where = f" {self.address}" if self.address else f" group {self.group}" if self.group is not None else ""
+        where = (
+            f" {self.address}" if self.address else f" group {self.group}" if self.group is not None else ""
+        )
         return _TEXTS[self.kind].format(where=where, path=self.path, value=self.value.strip() or "nothing")
 
 

@@ -17,7 +17,7 @@ class Identity:
 
     :ivar vendor: 16 bits, and so on for the other identifiers.
     :ivar class_code: 24 bits.
-    :ivar serial: its Device Serial Number as hexadecimal digits; empty where there is none or it was not read.
+    :ivar serial: its Device Serial Number as hexadecimal digits; empty where none was read.
     :ivar path: device and function at each hop from the root bus, ``0000:00/1c.0/00.0``. Bus numbers, which
         move when hardware is added, are not in it.
     """

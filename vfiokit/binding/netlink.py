@@ -45,7 +45,7 @@ _NET_ID = re.compile(r"net:\[([0-9]+)\]")
 
 
 class _Link(NamedTuple):
-    index: int
+    number: int
     name: str
     flags: int
     parent: PciAddress | None
@@ -121,11 +121,13 @@ def _enter(descriptor: int) -> None:
 
 
 def _read_here(namespace: str) -> tuple[list[Interface], list[Route]]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as link:
+    with socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+    ) as link:
         link.bind((0, 0))
         links = [_link(body) for body in _dump(link, _RTM_GETLINK, socket.AF_UNSPEC)]
         addresses = _addresses(link)
-        names = {each.index: each.name for each in links}
+        names = {each.number: each.name for each in links}
         families = (socket.AF_INET, socket.AF_INET6)
         rows = [body for family in families for body in _dump(link, _RTM_GETROUTE, family)]
     routes = [route for body in rows for route in _routes(body, namespace, names)]
@@ -137,7 +139,7 @@ def _read_here(namespace: str) -> tuple[list[Interface], list[Route]]:
             up=bool(each.flags & _IFF_UP),
             carrier=bool(each.flags & _IFF_RUNNING),
             stacked=tuple(sorted(_stacked(each, links))),
-            addresses=tuple(addresses.get(each.index, ())),
+            addresses=tuple(addresses.get(each.number, ())),
             program=each.xdp,
         )
         for each in links
@@ -148,7 +150,7 @@ def _read_here(namespace: str) -> tuple[list[Interface], list[Route]]:
 def _stacked(link: _Link, links: list[_Link]) -> Iterator[str]:
     """Yield the names of what stands on a link: its master, and links that name it as theirs."""
     for other in links:
-        if other.index == link.master or (other.below == link.index and other.index != link.index):
+        if other.number == link.master or (other.below == link.number and other.number != link.number):
             yield other.name
 
 
@@ -170,7 +172,7 @@ def _link(body: bytes) -> _Link:
     xdp = dict(_attributes(attributes.get(_IFLA_XDP, b""), 0)).get(_IFLA_XDP_ATTACHED, b"\0")
     elsewhere = _IFLA_LINK_NETNSID in attributes
     return _Link(
-        index=index,
+        number=index,
         name=_string(attributes.get(_IFLA_IFNAME, b"")),
         flags=flags,
         parent=_parent(attributes),
@@ -198,7 +200,9 @@ def _routes(body: bytes, namespace: str, names: dict[int, str]) -> Iterator[Rout
     if kind != _RTN_UNICAST or number == _RT_TABLE_LOCAL:
         return
     destination = attributes.get(_RTA_DST)
-    text = f"{socket.inet_ntop(family, destination)}/{length}" if destination else f"default ({_name(family)})"
+    text = (
+        f"{socket.inet_ntop(family, destination)}/{length}" if destination else f"default ({_name(family)})"
+    )
     indices = [_integer(attributes[_RTA_OIF])] if _RTA_OIF in attributes else []
     for index in (*indices, *_nexthops(attributes.get(_RTA_MULTIPATH, b""))):
         name = names.get(index, f"interface {index}")

@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from vfiokit.address import PciAddress
 from vfiokit.analysis.viability import VFIO_DRIVERS, Occupation, occupation
 from vfiokit.binding.case import Action, Case
-from vfiokit.binding.drivers import DEFAULT_DRIVER, NO_DRIVER, best_module, driver_of_module, find_driver, module_of_driver
+from vfiokit.binding.drivers import (
+    DEFAULT_DRIVER,
+    NO_DRIVER,
+    best_module,
+    driver_of_module,
+    find_driver,
+    module_of_driver,
+)
 from vfiokit.binding.evidence import Evidence, FunctionUse
 from vfiokit.binding.goal import Goal, Left, Move, Plan, State
 from vfiokit.binding.identity import Identity, differences, identify
@@ -25,7 +32,9 @@ from vfiokit.model.unknown import Unknown, known
 
 __all__ = ["Record", "current_state", "make_plan", "plan_bind", "plan_restore", "plan_unbind"]
 
-_UNREAD = Evidence(unseen=tuple((subject, "it was not read") for subject in ("mounts", "handles", "network")))
+_UNREAD = Evidence(
+    unseen=tuple((subject, "it was not read") for subject in ("mounts", "handles", "network"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,9 +92,7 @@ def plan_unbind(host: Host, goal: Goal, evidence: Evidence = _UNREAD) -> Plan:
     return _finish(host, goal, evidence, moves, [], ())
 
 
-def plan_restore(
-    host: Host, goal: Goal, evidence: Evidence, records: Mapping[PciAddress, Record]
-) -> Plan:
+def plan_restore(host: Host, goal: Goal, evidence: Evidence, records: Mapping[PciAddress, Record]) -> Plan:
     """Plan to give functions back exactly the driver and the override that were recorded.
 
     :raises NotFound: if a target does not exist, or vfiokit has not moved it.
@@ -96,7 +103,10 @@ def plan_restore(
         record = records.get(address)
         if record is None:
             raise NotFound(
-                "vfiokit has not moved it", operation="restore", subject=str(address), hint="see vfiokit status"
+                "vfiokit has not moved it",
+                operation="restore",
+                subject=str(address),
+                hint="see vfiokit status",
             )
         device = host.device(address)
         use = evidence.by_address.get(address)
@@ -112,9 +122,7 @@ def plan_restore(
     return _finish(host, goal, evidence, moves, [], tuple(strangers))
 
 
-def make_plan(
-    host: Host, goal: Goal, evidence: Evidence, records: Mapping[PciAddress, Record]
-) -> Plan:
+def make_plan(host: Host, goal: Goal, evidence: Evidence, records: Mapping[PciAddress, Record]) -> Plan:
     """Plan whatever the goal asks for."""
     if goal.action is Action.BIND:
         return plan_bind(host, goal, evidence)
@@ -158,7 +166,11 @@ def _bind(
         # What is absent stays absent: only PCI functions with power management have these.
         cold = None if before.d3cold_allowed is None else False
         after = replace(after, d3cold_allowed=cold, power_control="on" if before.power_control else None)
-    load = None if driver in dict(evidence.drivers.loaded) else module or module_of_driver(evidence.drivers, driver)
+    load = (
+        None
+        if driver in dict(evidence.drivers.loaded)
+        else module or module_of_driver(evidence.drivers, driver)
+    )
     return replace(_move(host, device, evidence, before, after), mate=mate, module=load)
 
 
@@ -213,7 +225,7 @@ def _finish(
 
 
 def _vfio_drivers(evidence: Evidence) -> frozenset[str]:
-    """Return the drivers that make VFIO nodes: those known by name and those the kernel's modules declare."""
+    """Return the drivers that make VFIO nodes: by name, and by what the modules declare."""
     declared = {driver_of_module(evidence.drivers, module) for _, module in evidence.drivers.aliases}
     return VFIO_DRIVERS | declared
 

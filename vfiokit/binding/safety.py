@@ -33,7 +33,7 @@ class Rule:
     :ivar remedy: what to do.
     :ivar actions: what it bears on.
     :ivar allowable: whether it can be allowed by name.
-    :ivar in_use: whether it is about use by the host, which is looked at again right before the first unbind.
+    :ivar in_use: whether it is about use by the host, which is looked at again before the first unbind.
     :ivar waits: whether it may pass by itself within the time that a run is given to wait.
     """
 
@@ -136,7 +136,9 @@ def _verdicts(rule: Rule, case: Case, *, allowed: bool) -> Iterator[Verdict]:
 
 RULES: tuple[Rule, ...] = (
     # topology
-    Rule("bridge", _REFUSE, "it is a bridge", topology.bridge, "move what is behind it", _ALL, allowable=False),
+    Rule(
+        "bridge", _REFUSE, "it is a bridge", topology.bridge, "move what is behind it", _ALL, allowable=False
+    ),
     Rule("chipset", _REFUSE, "the machine itself needs it", topology.chipset, "leave it to the host"),
     Rule(
         "virtual-functions",
@@ -155,7 +157,14 @@ RULES: tuple[Rule, ...] = (
         "move one of the two",
         _ALL,
     ),
-    Rule("mediated", _REFUSE, "mediated devices live on it", topology.mediated, "remove them first", in_use=True),
+    Rule(
+        "mediated",
+        _REFUSE,
+        "mediated devices live on it",
+        topology.mediated,
+        "remove them first",
+        in_use=True,
+    ),
     Rule(
         "hidden-root-bus",
         _REFUSE,
@@ -208,7 +217,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule("storage-mounted", _REFUSE, "it is mounted", storage.mounted, "unmount it", in_use=True),
     Rule("storage-swap", _REFUSE, "the host swaps to it", storage.swap, "swapoff", in_use=True),
-    Rule("storage-holder", _REFUSE, "something is stacked on it", storage.holders, "take it apart", in_use=True),
+    Rule(
+        "storage-holder",
+        _REFUSE,
+        "something is stacked on it",
+        storage.holders,
+        "take it apart",
+        in_use=True,
+    ),
     Rule(
         "storage-claimed",
         _REFUSE,
@@ -249,12 +265,38 @@ RULES: tuple[Rule, ...] = (
         "run as root in the host's own namespaces",
         in_use=True,
     ),
-    Rule("storage-data", _WARN, "there is data on it", storage.data, "make sure that it is meant for the guest"),
+    Rule(
+        "storage-data",
+        _WARN,
+        "there is data on it",
+        storage.data,
+        "make sure that it is meant for the guest",
+    ),
     # network
-    Rule("net-default-route", _REFUSE, "a default route goes through it", network.default_route, "move the route"),
-    Rule("net-ssh", _REFUSE, "an ssh connection goes through it", network.ssh, "connect another way", in_use=True),
+    Rule(
+        "net-default-route",
+        _REFUSE,
+        "a default route goes through it",
+        network.default_route,
+        "move the route",
+    ),
+    Rule(
+        "net-ssh",
+        _REFUSE,
+        "an ssh connection goes through it",
+        network.ssh,
+        "connect another way",
+        in_use=True,
+    ),
     Rule("net-stacked", _REFUSE, "an interface stands on it", network.stacked, "take it out", in_use=True),
-    Rule("net-address", _REFUSE, "it is up and has addresses", network.addresses, "ip link set down", in_use=True),
+    Rule(
+        "net-address",
+        _REFUSE,
+        "it is up and has addresses",
+        network.addresses,
+        "ip link set down",
+        in_use=True,
+    ),
     Rule(
         "net-namespace",
         _REFUSE,
@@ -263,8 +305,23 @@ RULES: tuple[Rule, ...] = (
         "take it back, or end the container that has it",
         in_use=True,
     ),
-    Rule("net-unseen", _REFUSE, "its interface is in use elsewhere", network.unseen, "run as root", in_use=True),
-    Rule("net-rdma", _REFUSE, "a process uses it for RDMA", network.rdma, "end the process", in_use=True, waits=True),
+    Rule(
+        "net-unseen",
+        _REFUSE,
+        "its interface is in use elsewhere",
+        network.unseen,
+        "run as root",
+        in_use=True,
+    ),
+    Rule(
+        "net-rdma",
+        _REFUSE,
+        "a process uses it for RDMA",
+        network.rdma,
+        "end the process",
+        in_use=True,
+        waits=True,
+    ),
     Rule(
         "net-root",
         _REFUSE,
@@ -293,7 +350,9 @@ RULES: tuple[Rule, ...] = (
         "boot without it",
         _BIND,
     ),
-    Rule("console", _REFUSE, "it draws the host's console", display.console, "unbind the console", in_use=True),
+    Rule(
+        "console", _REFUSE, "it draws the host's console", display.console, "unbind the console", in_use=True
+    ),
     Rule(
         "device-open",
         _REFUSE,
@@ -320,7 +379,9 @@ RULES: tuple[Rule, ...] = (
         in_use=True,
     ),
     Rule("last-display", _WARN, "it is the host's last display", display.last_display, "keep a way in"),
-    Rule("last-input", _REFUSE, "the last keyboard or pointer is on it", display.last_input, "keep a way in"),
+    Rule(
+        "last-input", _REFUSE, "the last keyboard or pointer is on it", display.last_input, "keep a way in"
+    ),
     Rule("usb-devices", _WARN, "USB devices go with it", display.usb_devices, "move them to another port"),
     # ownership
     Rule(
@@ -333,7 +394,14 @@ RULES: tuple[Rule, ...] = (
         in_use=True,
         waits=True,
     ),
-    Rule("libvirt", _REFUSE, "a running libvirt domain owns it", ownership.libvirt, "shut the domain down", _ALL),
+    Rule(
+        "libvirt",
+        _REFUSE,
+        "a running libvirt domain owns it",
+        ownership.libvirt,
+        "shut the domain down",
+        _ALL,
+    ),
     Rule(
         "foreign-override",
         _REFUSE,

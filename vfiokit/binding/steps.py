@@ -15,7 +15,9 @@ CLEAR = "\n"
 """What clears an override: a newline works on every kernel, an empty write never reaches it."""
 
 
-def steps_for(moves: tuple[Move, ...], *, owner: Owner | None = None, vfio: frozenset[str] = VFIO_DRIVERS) -> tuple[Step, ...]:
+def steps_for(
+    moves: tuple[Move, ...], *, owner: Owner | None = None, vfio: frozenset[str] = VFIO_DRIVERS
+) -> tuple[Step, ...]:
     """Return the steps that take every function from its state before to that after.
 
     Overrides of all functions first: they move nothing, and from then on no other driver can take a
@@ -55,7 +57,7 @@ def steering(move: Move) -> str | None:
 
 
 def release_order(moves: Iterable[Move]) -> tuple[Move, ...]:
-    """Return the moves in the order in which to let go: consumers before suppliers, functions high to low."""
+    """Return the moves in the order of letting go: consumers before suppliers, functions high to low."""
     left = {move.address: move for move in moves}
     order: list[Move] = []
     while left:
@@ -83,7 +85,11 @@ def _power(move: Move) -> Iterator[Step]:
         )
     if after.power_control is not None and after.power_control != before.power_control:
         yield _write(
-            StepKind.POWER, move, f"{path}/power/control", after.power_control, before.power_control or "auto"
+            StepKind.POWER,
+            move,
+            f"{path}/power/control",
+            after.power_control,
+            before.power_control or "auto",
         )
 
 

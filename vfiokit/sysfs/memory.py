@@ -82,6 +82,13 @@ class MemorySource:
         """Yield every path with its node, directories before what is in them."""
         return iter(sorted((path, node) for path, node in self._nodes.items() if path))
 
+    def below(self, path: str) -> Iterator[tuple[str, Node]]:
+        """Yield what stands at *path* and below it, directories before what is in them."""
+        if path in self._nodes:
+            yield path, self._nodes[path]
+        for name in self._children.get(path, ()):
+            yield from self.below(f"{path}/{name}")
+
     def read(self, path: str, limit: int = ATTRIBUTE_LIMIT) -> bytes:
         """Return a file's content; EFBIG if it is longer than *limit* bytes."""
         data = self._file(path).data

@@ -23,7 +23,7 @@ _REMEDIES = {"simpledrm": "initcall_blacklist=simpledrm_platform_driver_init", "
 
 
 def boot_vga(case: Case) -> Iterator[Hit]:
-    """Firmware's primary display."""
+    """Find firmware's primary display."""
     if isinstance(case.device.boot_vga, Unknown):
         yield Hit((f"boot_vga: {case.device.boot_vga}",), unknown=True)
     elif case.device.boot_vga:
@@ -31,7 +31,7 @@ def boot_vga(case: Case) -> Iterator[Hit]:
 
 
 def framebuffer(case: Case) -> Iterator[Hit]:
-    """The boot framebuffer lies in one of its BARs: VFIO could not claim the BAR."""
+    """Find whether the boot framebuffer lies in one of its BARs: VFIO could not claim the BAR."""
     if known(case.device.class_code, 0) >> 16 != _DISPLAY:
         return
     areas, ranges = case.evidence.environment.framebuffers, case.use.ranges
@@ -42,41 +42,48 @@ def framebuffer(case: Case) -> Iterator[Hit]:
         for bar in known(ranges, ()):
             if bar.overlaps(area):
                 hint = _REMEDIES.get(name, f"video={name}:off")
-                yield Hit((f"proc/iomem: {area} {name} inside a BAR at {bar}", f"boot with {hint} to be rid of it"))
+                yield Hit(
+                    (f"proc/iomem: {area} {name} inside a BAR at {bar}", f"boot with {hint} to be rid of it")
+                )
 
 
 def console(case: Case) -> Iterator[Hit]:
-    """The host's text console is drawn by it."""
+    """Find whether the host's text console is drawn by it."""
     bound = case.evidence.environment.console_bound
     for child in case.use.of("graphics"):
         if bound or isinstance(bound, Unknown):
-            yield Hit((f"{child.name}: the virtual console is bound to a framebuffer",), isinstance(bound, Unknown))
+            yield Hit(
+                (f"{child.name}: the virtual console is bound to a framebuffer",), isinstance(bound, Unknown)
+            )
 
 
 def open_nodes(case: Case) -> Iterator[Hit]:
-    """A process has one of its character devices open: DRM, sound, input, an accelerator."""
+    """Find whether a process has one of its character devices open: DRM, sound, input, an accelerator."""
     for handle, name in case.handles(block=False):
         yield Hit((f"{handle} has {name} open",))
 
 
 def held_silently(case: Case) -> Iterator[Hit]:
-    """Its driver's module is in use by something that no handle shows: NVIDIA's persistence mode."""
+    """Find whether something that no handle shows uses its driver: NVIDIA's persistence mode."""
     count = case.use.unexplained
     if isinstance(count, Unknown):
         yield Hit((count.reason,), unknown=True)
     elif count and not any(True for _ in case.handles()):
-        yield Hit((f"{count} references to the module of {case.device.driver} without an open handle",), unknown=True)
+        yield Hit(
+            (f"{count} references to the module of {case.device.driver} without an open handle",),
+            unknown=True,
+        )
 
 
 def handles_unseen(case: Case) -> Iterator[Hit]:
-    """Not every process could be looked into."""
+    """Find whether not every process could be looked into."""
     if case.device.driver is not None:
         for text in case.unseen("handles"):
             yield Hit((text,), unknown=True)
 
 
 def last_display(case: Case) -> Iterator[Hit]:
-    """No other display stays with the host."""
+    """Find whether no other display stays with the host."""
     if known(case.device.class_code, 0) >> 16 != _DISPLAY or case.device.driver is None:
         return
     others = [
@@ -91,7 +98,7 @@ def last_display(case: Case) -> Iterator[Hit]:
 
 
 def last_input(case: Case) -> Iterator[Hit]:
-    """The last keyboard or pointer of a machine at which somebody may sit."""
+    """Find the last keyboard or pointer of a machine at which somebody may sit."""
     here = [each for each in case.evidence.inputs if each.address == case.device.address]
     rest = [each for each in case.evidence.inputs if each.address not in case.moving]
     if here and not rest and case.evidence.environment.local_seat:
@@ -99,7 +106,7 @@ def last_input(case: Case) -> Iterator[Hit]:
 
 
 def usb_devices(case: Case) -> Iterator[Hit]:
-    """Devices hang on a USB controller."""
+    """Find whether devices hang on a USB controller."""
     names = [child.name for child in case.use.of("usb") if ":" not in child.name and "-" in child.name]
     if names:
         yield Hit((f"USB devices: {', '.join(names)}",))

@@ -27,14 +27,14 @@ _QUIET_DRIVERS = frozenset({"pci-stub", "uio_pci_generic", "igb_uio"})
 
 
 def default_route(case: Case) -> Iterator[Hit]:
-    """A default route of either family, in whatever table, goes through it."""
+    """Find whether a default route of either family, in whatever table, goes through it."""
     for route in _routes(case):
         if route.default:
             yield Hit((_route_line(route),))
 
 
 def ssh(case: Case) -> Iterator[Hit]:
-    """An ssh connection ends at one of its addresses."""
+    """Find whether an ssh connection ends at one of its addresses."""
     used = set(case.evidence.ssh)
     for interface in case.stacked:
         for address in interface.addresses:
@@ -43,14 +43,14 @@ def ssh(case: Case) -> Iterator[Hit]:
 
 
 def stacked(case: Case) -> Iterator[Hit]:
-    """A bond, bridge, VLAN, macvlan or the like stands on it."""
+    """Find whether a bond, bridge, VLAN, macvlan or the like stands on it."""
     for interface in case.interfaces:
         if interface.stacked:
             yield Hit((f"{', '.join(interface.stacked)} on {_title(interface)}",))
 
 
 def addresses(case: Case) -> Iterator[Hit]:
-    """It is up and has addresses or routes of more than the link."""
+    """Find whether it is up and has addresses or routes of more than the link."""
     for interface in case.stacked:
         wide = [text for text in interface.addresses if not ipaddress.ip_address(text).is_link_local]
         if interface.up and wide:
@@ -61,21 +61,21 @@ def addresses(case: Case) -> Iterator[Hit]:
 
 
 def up(case: Case) -> Iterator[Hit]:
-    """It is up."""
+    """Find whether it is up."""
     for interface in case.interfaces:
         if interface.up:
             yield Hit((f"{_title(interface)} is up{', with carrier' if interface.carrier else ''}",))
 
 
 def other_namespace(case: Case) -> Iterator[Hit]:
-    """Its interface lives in another network namespace."""
+    """Find whether its interface lives in another network namespace."""
     for interface in case.interfaces:
         if interface.namespace:
             yield Hit((f"{interface.name} in the network namespace {interface.namespace}",))
 
 
 def unseen(case: Case) -> Iterator[Hit]:
-    """It has a network driver, no interface is to be seen, and not every namespace could be looked into."""
+    """Find whether its interface may be in a namespace that could not be looked into."""
     driver = case.device.driver
     quiet = driver in _QUIET_DRIVERS or isinstance(case.device.vfio_device, str)
     if case.is_network and driver and not quiet and not case.interfaces:
@@ -87,7 +87,7 @@ def unseen(case: Case) -> Iterator[Hit]:
 
 
 def rdma(case: Case) -> Iterator[Hit]:
-    """A process uses it for RDMA."""
+    """Find whether a process uses it for RDMA."""
     verbs = {child.number: child.name for child in case.use.of("infiniband_verbs") if child.number}
     for handle in case.evidence.handles:
         if handle.number in verbs:
@@ -95,22 +95,24 @@ def rdma(case: Case) -> Iterator[Hit]:
 
 
 def network_root(case: Case) -> Iterator[Hit]:
-    """The root file system, or a disk, is over the network, and this is a way there."""
-    over = [f"{mount.type} {mount.source} on /" for mount in root_mounts(case) if mount.type in _NETWORK_ROOTS]
+    """Find whether the root file system, or a disk, is over the network, and this is a way there."""
+    over = [
+        f"{mount.type} {mount.source} on /" for mount in root_mounts(case) if mount.type in _NETWORK_ROOTS
+    ]
     over += ["iSCSI sessions are open"] if case.evidence.iscsi else []
     if over and any(interface.up and interface.addresses for interface in case.stacked):
         yield Hit((*over, *(_title(interface) for interface in case.interfaces)))
 
 
 def program(case: Case) -> Iterator[Hit]:
-    """An XDP program runs on it."""
+    """Find whether an XDP program runs on it."""
     for interface in case.interfaces:
         if interface.program:
             yield Hit((f"an XDP program on {_title(interface)}",))
 
 
 def bifurcated(case: Case) -> Iterator[Hit]:
-    """A driver that shares the function with user space, where a rebind is mostly not wanted."""
+    """Find a driver that shares the function with user space, where a rebind is mostly not wanted."""
     if case.device.driver in _BIFURCATED:
         yield Hit((f"driver: {case.device.driver}",))
 

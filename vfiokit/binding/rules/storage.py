@@ -26,7 +26,7 @@ _LAYERS = ("lowerdir=", "upperdir=")
 
 
 def root(case: Case) -> Iterator[Hit]:
-    """The running root or the EFI system partition is on it."""
+    """Find whether the running root or the EFI system partition is on it."""
     for block in case.use.blocks:
         for mount in _mounts_of(case, block):
             if mount in root_mounts(case) or _is_efi(block, mount):
@@ -42,7 +42,7 @@ def root(case: Case) -> Iterator[Hit]:
 
 
 def mounted(case: Case) -> Iterator[Hit]:
-    """A file system on it is mounted, in whatever namespace."""
+    """Find whether a file system on it is mounted, in whatever namespace."""
     lines = [
         _line(block, mount)
         for block in case.use.blocks
@@ -54,7 +54,7 @@ def mounted(case: Case) -> Iterator[Hit]:
 
 
 def swap(case: Case) -> Iterator[Hit]:
-    """The host swaps to it."""
+    """Find whether the host swaps to it."""
     for block in case.use.blocks:
         for area in case.evidence.swaps:
             if (area.number and area.number == block.number) or area.path in block.names:
@@ -62,14 +62,14 @@ def swap(case: Case) -> Iterator[Hit]:
 
 
 def holders(case: Case) -> Iterator[Hit]:
-    """Something is stacked on it: device mapper, md, LVM, LUKS, bcache, multipath."""
+    """Find whether something is stacked on it: device mapper, md, LVM, LUKS, bcache, multipath."""
     stacked = [block for block in case.use.blocks if block.stacked]
     if stacked:
         yield Hit(tuple(f"holders: {block.chain}" for block in stacked))
 
 
 def claimed(case: Case) -> Iterator[Hit]:
-    """The kernel refuses an exclusive open: ZFS, a second device of btrfs, or whatever else holds it."""
+    """Find whether the kernel refuses an exclusive open: ZFS, a second device of btrfs, another holder."""
     held = [block for block in case.use.blocks if block.claimed is True]
     if held:
         yield Hit(tuple(f"{block.chain}: an exclusive open answers EBUSY" for block in held))
@@ -79,24 +79,27 @@ def claimed(case: Case) -> Iterator[Hit]:
 
 
 def configured(case: Case) -> Iterator[Hit]:
-    """The host's configuration names it, even if it is not mounted now."""
+    """Find whether the host's configuration names it, even if it is not mounted now."""
     for block in case.use.blocks:
         for entry in case.evidence.entries:
             if entry.what.lstrip("/") in block.names:
                 yield Hit((f"{entry.file}: {entry.what} {entry.where} ({block.chain})",))
     unresolved = _unresolved(case)
     if unresolved:
-        yield Hit(tuple(f"{text} could not be compared: udev keeps no record of the disk" for text in unresolved), True)
+        yield Hit(
+            tuple(f"{text} could not be compared: udev keeps no record of the disk" for text in unresolved),
+            True,
+        )
 
 
 def open_nodes(case: Case) -> Iterator[Hit]:
-    """A process has one of its block devices open."""
+    """Find whether a process has one of its block devices open."""
     for handle, name in case.handles(block=True):
         yield Hit((f"{handle} has {name} open",))
 
 
 def shared(case: Case) -> Iterator[Hit]:
-    """It serves a file system of the host below (9p, virtiofs)."""
+    """Find whether it serves a file system of the host below (9p, virtiofs)."""
     for tag in case.use.tags:
         mounts = [each for each in case.evidence.mounts if each.type in _SHARED and each.source == tag]
         if mounts:
@@ -106,14 +109,14 @@ def shared(case: Case) -> Iterator[Hit]:
 
 
 def data(case: Case) -> Iterator[Hit]:
-    """There is a partition table or a file system on it that nobody uses."""
+    """Find whether there is a partition table or a file system on it that nobody uses."""
     marked = [block for block in case.use.blocks if block.signature and not block.stacked]
     if marked:
         yield Hit(tuple(f"{block.chain}: {block.signature}" for block in marked))
 
 
 def unseen(case: Case) -> Iterator[Hit]:
-    """A mount namespace could not be looked into, and there are disks on the function."""
+    """Find whether a mount namespace could not be looked into, and there are disks on the function."""
     if case.use.blocks:
         for text in (*case.unseen("mounts"), *case.unseen("swap")):
             yield Hit((text,), unknown=True)
@@ -121,7 +124,9 @@ def unseen(case: Case) -> Iterator[Hit]:
 
 def _mounts_of(case: Case, block: Block) -> Iterator[Mount]:
     for mount in case.evidence.mounts:
-        if mount.type not in _SHARED and (mount.number == block.number or mount.source.lstrip("/") in block.names):
+        if mount.type not in _SHARED and (
+            mount.number == block.number or mount.source.lstrip("/") in block.names
+        ):
             yield mount
 
 
@@ -159,7 +164,9 @@ def _layers(mounts: list[Mount]) -> list[str]:
 
 def _mount_at(mounts: list[Mount], path: str) -> Mount | None:
     """Return the mount that a path lies on; the last of those at one point is the one on top."""
-    over = [mount for mount in mounts if path == mount.point or path.startswith(mount.point.rstrip("/") + "/")]
+    over = [
+        mount for mount in mounts if path == mount.point or path.startswith(mount.point.rstrip("/") + "/")
+    ]
     return max(reversed(over), key=lambda mount: len(mount.point), default=None)
 
 

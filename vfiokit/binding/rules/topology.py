@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+from vfiokit.address import PciAddress
 from vfiokit.analysis.viability import Occupation, occupation
 from vfiokit.binding.case import Case, Hit
+from vfiokit.model.group import IommuGroup
 from vfiokit.model.unknown import Unknown, known
 
 __all__ = [
@@ -41,13 +43,13 @@ _SERIAL = 0x0700
 
 
 def bridge(case: Case) -> Iterator[Hit]:
-    """A header other than type 0: the kernel answers EINVAL."""
+    """Find a header other than type 0: the kernel answers EINVAL."""
     if case.device.is_bridge:
         yield Hit((f"class: {case.device.class_code:#08x}", "its header is that of a bridge"))
 
 
 def chipset(case: Case) -> Iterator[Hit]:
-    """A function that the machine itself needs."""
+    """Find a function that the machine itself needs."""
     code = case.device.class_code
     if isinstance(code, Unknown):
         yield Hit((f"class: {code}",), unknown=True)
@@ -61,7 +63,7 @@ def chipset(case: Case) -> Iterator[Hit]:
 
 
 def virtual_functions(case: Case) -> Iterator[Hit]:
-    """A physical function with virtual functions: without its driver they die."""
+    """Find a physical function with virtual functions: without its driver they die."""
     count = case.use.vfs
     if isinstance(count, Unknown):
         yield Hit((f"sriov_numvfs: {count}",), unknown=True)
@@ -70,20 +72,20 @@ def virtual_functions(case: Case) -> Iterator[Hit]:
 
 
 def physical_moves_too(case: Case) -> Iterator[Hit]:
-    """A virtual function whose physical function moves in the same plan."""
+    """Find a virtual function whose physical function moves in the same plan."""
     physical = case.device.physfn
     if not isinstance(physical, Unknown) and physical in case.moving:
         yield Hit((f"physfn: {physical}, which is to move too",))
 
 
 def mediated(case: Case) -> Iterator[Hit]:
-    """Mediated devices live on it."""
+    """Find whether mediated devices live on it."""
     if case.use.mediated:
         yield Hit(tuple(f"mdev: {name}" for name in case.use.mediated))
 
 
 def hidden_root_bus(case: Case) -> Iterator[Hit]:
-    """A function below a controller whose identity its DMA carries, or that controller itself (VMD)."""
+    """Find a function below a controller whose identity its DMA carries, or that controller itself (VMD)."""
     if case.device.dma_device is not None:
         yield Hit((f"its DMA carries the identity of {case.device.dma_device}: move that one",))
     elif case.use.opens_bus:
@@ -92,7 +94,7 @@ def hidden_root_bus(case: Case) -> Iterator[Hit]:
 
 
 def slot_split(case: Case) -> Iterator[Hit]:
-    """A card of which the host keeps some functions."""
+    """Find a card of which the host keeps some functions."""
     kept = [
         each
         for each in case.host.by_slot.get(case.device.address.slot, ())
@@ -106,7 +108,7 @@ def slot_split(case: Case) -> Iterator[Hit]:
 
 
 def bridge_in_the_way(case: Case) -> Iterator[Hit]:
-    """A bridge of the group with a driver other than the port driver: the kernel refuses the group."""
+    """Find a bridge of the group with a driver other than the port driver: the kernel refuses the group."""
     for address in _members(case):
         device = case.host.by_address.get(address)
         if device and occupation(case.host, device) is Occupation.BRIDGE_IN_USE:
@@ -114,8 +116,8 @@ def bridge_in_the_way(case: Case) -> Iterator[Hit]:
 
 
 def members_unknown(case: Case) -> Iterator[Hit]:
-    """A group whose members, or their drivers, could not be read; or one with members that are no functions."""
-    group = case.host.by_group.get(known(case.device.group, None) if case.device.group is not None else -1)  # type: ignore[arg-type]
+    """Find a group of which something could not be read, or with members that are no functions."""
+    group = _group(case)
     if group is None:
         return
     if isinstance(group.devices, Unknown):
@@ -123,14 +125,16 @@ def members_unknown(case: Case) -> Iterator[Hit]:
     for address in _members(case):
         device = case.host.by_address.get(address)
         if device is None or isinstance(device.driver, Unknown):
-            yield Hit((f"driver of {address}: {device.driver if device else 'not to be seen'}",), unknown=True)
+            yield Hit(
+                (f"driver of {address}: {device.driver if device else 'not to be seen'}",), unknown=True
+            )
     if group.others:
         yield Hit(tuple(f"{name} is no PCI function" for name in group.others), unknown=True)
 
 
 def reserved_memory(case: Case) -> Iterator[Hit]:
-    """Firmware demands fixed mappings for the group: VFIO refuses it."""
-    group = case.host.by_group.get(case.device.group) if isinstance(case.device.group, int) else None
+    """Find whether firmware demands fixed mappings for the group: VFIO refuses it."""
+    group = _group(case)
     if group is None:
         return
     if isinstance(group.reserved_regions, Unknown):
@@ -141,6 +145,11 @@ def reserved_memory(case: Case) -> Iterator[Hit]:
         yield Hit(tuple(f"reserved_regions: {region.range} direct" for region in direct))
 
 
-def _members(case: Case) -> tuple[object, ...]:
-    group = case.host.by_group.get(case.device.group) if isinstance(case.device.group, int) else None
+def _group(case: Case) -> IommuGroup | None:
+    number = case.device.group
+    return case.host.by_group.get(number) if isinstance(number, int) else None
+
+
+def _members(case: Case) -> tuple[PciAddress, ...]:
+    group = _group(case)
     return known(group.devices, ()) if group else ()

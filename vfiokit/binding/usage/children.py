@@ -3,11 +3,11 @@
 import re
 
 from vfiokit.binding.evidence import Child
-from vfiokit.model.unknown import Unknown, known
+from vfiokit.model.unknown import Unknown
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import DeviceNumber, Kind, follow
 
-__all__ = ["device_path", "number", "opens_bus", "read_children", "resolve"]
+__all__ = ["device_path", "listing", "number", "opens_bus", "read_children", "resolve"]
 
 _DEVICES = "sys/bus/pci/devices"
 _MAX_DEPTH = 16
@@ -16,8 +16,28 @@ _ROOT_BUS = re.compile(r"pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 _NUMBER = re.compile(rb"([0-9]{1,9}):([0-9]{1,9})\n?")
 # Directories that hold attributes and no devices: not worth a look, and there are many of them.
 _PLAIN = frozenset(
-    "power msi_irqs queues statistics holders slaves integrity mq queue trace firmware_node link aer".split()
+    [
+        "power",
+        "msi_irqs",
+        "queues",
+        "statistics",
+        "holders",
+        "slaves",
+        "integrity",
+        "mq",
+        "queue",
+        "trace",
+        "firmware_node",
+        "link",
+        "aer",
+    ]
 )
+
+
+def listing(reader: Reader, path: str) -> list[str]:
+    """Return the names in a directory in order; none where it is absent or cannot be read."""
+    names = reader.names(path)
+    return sorted(names) if isinstance(names, list) else []
 
 
 def device_path(reader: Reader, name: str) -> str:
@@ -36,7 +56,7 @@ def read_children(reader: Reader, path: str) -> tuple[Child, ...] | Unknown:
 
 def opens_bus(reader: Reader, path: str) -> bool:
     """Whether a root bus hangs below a function that is no bridge: that of a VMD controller."""
-    return any(_ROOT_BUS.fullmatch(name) for name in known(reader.names(path), []) or ())
+    return any(_ROOT_BUS.fullmatch(name) for name in listing(reader, path))
 
 
 def number(reader: Reader, path: str, *, block: bool) -> DeviceNumber | None:

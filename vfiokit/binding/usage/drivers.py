@@ -1,7 +1,7 @@
 """Which PCI drivers the kernel has, and which its modules would bring."""
 
 from vfiokit.binding.evidence import Catalog
-from vfiokit.model.unknown import known
+from vfiokit.binding.usage.children import listing
 from vfiokit.sysfs import attributes
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT
@@ -15,7 +15,7 @@ _PREFIX = b"alias vfio_pci:"
 def read_catalog(reader: Reader) -> Catalog:
     """Read the registered drivers and the ``vfio_pci:`` aliases of this kernel's modules."""
     loaded = []
-    for name in sorted(known(reader.names(_DRIVERS), []) or []):
+    for name in listing(reader, _DRIVERS):
         module = reader.target(f"{_DRIVERS}/{name}/module")
         loaded.append((name, module if isinstance(module, str) else ""))
     release = reader.value("proc/sys/kernel/osrelease", attributes.line)

@@ -1,11 +1,12 @@
-"""What bears on every function: lockdown, limits, framebuffers, consoles, input devices, libvirt's domains."""
+"""What bears on every function: lockdown, limits, framebuffers, consoles, input, libvirt's domains."""
 
 import re
 from collections.abc import Iterator
 
 from vfiokit.address import AddressRange, PciAddress
 from vfiokit.binding.evidence import Environment, Input
-from vfiokit.model.unknown import NOT_READ, Unknown, known
+from vfiokit.binding.usage.children import listing
+from vfiokit.model.unknown import NOT_READ, Unknown
 from vfiokit.sysfs import attributes
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT
@@ -14,7 +15,9 @@ __all__ = ["read_environment", "read_inputs"]
 
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _IOMEM = re.compile(r"\s*([0-9a-f]+)-([0-9a-f]+) : (.+)")
-_FRAMEBUFFERS = frozenset({"efifb", "vesafb", "simplefb", "simple-framebuffer", "simpledrm", "BOOTFB", "offb"})
+_FRAMEBUFFERS = frozenset(
+    {"efifb", "vesafb", "simplefb", "simple-framebuffer", "simpledrm", "BOOTFB", "offb"}
+)
 _EV_REP = 1 << 0x14
 _LIBVIRT = "run/libvirt/qemu"
 _HOSTDEV = re.compile(
@@ -33,7 +36,7 @@ def read_environment(reader: Reader) -> Environment:
         framebuffers=_framebuffers(reader),
         console_bound=_console_bound(reader),
         consoles=_consoles(reader),
-        local_seat="tty0" in (known(reader.names("sys/class/tty"), []) or ()),
+        local_seat="tty0" in (listing(reader, "sys/class/tty")),
         libvirt=tuple(sorted(set(_libvirt(reader)))),
     )
 
@@ -42,7 +45,9 @@ def read_inputs(reader: Reader) -> tuple[Input, ...]:
     """Read keyboards and pointers with the functions they hang on."""
     found = []
     for block in _text(reader, "proc/bus/input/devices").split("\n\n"):
-        fields = dict(line[3:].split("=", 1) for line in block.splitlines() if line[1:3] == ": " and "=" in line)
+        fields = dict(
+            line[3:].split("=", 1) for line in block.splitlines() if line[1:3] == ": " and "=" in line
+        )
         handlers = fields.get("Handlers", "").split()
         events = int(fields.get("EV", "0"), 16)
         # Power buttons are "kbd" as well; what repeats its keys has keys to type on.
@@ -87,7 +92,7 @@ def _framebuffers(reader: Reader) -> tuple[tuple[AddressRange, str], ...] | Unkn
 
 
 def _console_bound(reader: Reader) -> bool | Unknown:
-    for name in known(reader.names("sys/class/vtconsole"), []) or []:
+    for name in listing(reader, "sys/class/vtconsole"):
         path = f"sys/class/vtconsole/{name}"
         if "frame buffer" in _text(reader, f"{path}/name") and _text(reader, f"{path}/bind").strip() == "1":
             return True
@@ -99,7 +104,7 @@ def _consoles(reader: Reader) -> tuple[str, ...]:
 
 
 def _libvirt(reader: Reader) -> Iterator[PciAddress]:
-    for name in known(reader.names(_LIBVIRT), []) or []:
+    for name in listing(reader, _LIBVIRT):
         if name.endswith(".xml"):
             for numbers in _HOSTDEV.findall(_text(reader, f"{_LIBVIRT}/{name}")):
                 yield PciAddress(*(int(number, 16) for number in numbers))

@@ -5,16 +5,16 @@ import re
 from vfiokit.address import AddressRange, PciAddress
 from vfiokit.binding.evidence import Child, FunctionUse
 from vfiokit.binding.prober import Prober
-from vfiokit.binding.usage.children import device_path, opens_bus, read_children
+from vfiokit.binding.usage.children import device_path, listing, opens_bus, read_children
 from vfiokit.binding.usage.storage import read_blocks
 from vfiokit.model.device import PciDevice
-from vfiokit.model.unknown import Unknown, known
+from vfiokit.model.unknown import Unknown
 from vfiokit.pci.capabilities import ExtendedId, extended
 from vfiokit.sysfs import attributes
 from vfiokit.sysfs.reader import Reader
-from vfiokit.sysfs.source import FILE_LIMIT, DeviceNumber
+from vfiokit.sysfs.source import FILE_LIMIT, DeviceNumber, Source
 
-__all__ = ["nvidia_node", "read_function"]
+__all__ = ["nvidia_node", "read_function", "read_serial"]
 
 _IORESOURCE_MEM = 0x200
 _NVIDIA_MAJOR = 195
@@ -92,7 +92,7 @@ def _unexplained(reader: Reader, device: PciDevice) -> int | Unknown:
         return 0
     module = reader.target(_MODULE_OF.format(device.driver))
     count = reader.value(f"sys/module/{module}/refcnt", attributes.integer)
-    holders = len(known(reader.names(f"sys/module/{module}/holders"), []) or ())
+    holders = len(listing(reader, f"sys/module/{module}/holders"))
     return max(0, count - holders) if isinstance(count, int) else Unknown("no count of its module's users")
 
 
@@ -102,11 +102,17 @@ def _overriders(reader: Reader, address: PciAddress) -> list[str]:
     if reader.value(saved, _text) is not None:
         found.append(f"driverctl ({saved})")
     for directory in ("etc/udev/rules.d", "run/udev/rules.d"):
-        for name in known(reader.names(directory), []) or []:
+        for name in listing(reader, directory):
             text = reader.value(f"{directory}/{name}", _text, FILE_LIMIT)
             if isinstance(text, str) and "driver_override" in text and str(address) in text:
                 found.append(f"a udev rule ({directory}/{name})")
     return found
+
+
+def read_serial(source: Source, address: PciAddress) -> str:
+    """Return the Device Serial Number of a function, empty where it has none or it cannot be read."""
+    reader = Reader(source)
+    return _serial(reader, device_path(reader, str(address)))
 
 
 def _serial(reader: Reader, path: str) -> str:
@@ -129,7 +135,7 @@ def _modalias(reader: Reader, path: str) -> str:
 
 
 def _suppliers(reader: Reader, path: str) -> tuple[PciAddress, ...]:
-    names = known(reader.names(path), []) or []
+    names = listing(reader, path)
     texts = [name.removeprefix("supplier:pci:") for name in names if name.startswith("supplier:pci:")]
     return tuple(sorted(PciAddress.parse(text) for text in texts))
 

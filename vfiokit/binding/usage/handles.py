@@ -4,19 +4,22 @@ import errno
 import re
 
 from vfiokit.binding.evidence import Handle
-from vfiokit.model.unknown import Unknown, known
+from vfiokit.binding.usage.children import listing
+from vfiokit.model.unknown import Unknown
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT, DeviceNumber
 
 __all__ = ["process_ids", "read_handles"]
 
 _GONE = frozenset({errno.ENOENT, errno.ESRCH})
-_CONTAINER = re.compile(r"(?:docker|crio|libpod|cri-containerd|machine-qemu)[-/]([^/\n]{1,40})|/lxc/([^/\n]{1,40})")
+_CONTAINER = re.compile(
+    r"(?:docker|crio|libpod|cri-containerd|machine-qemu)[-/]([^/\n]{1,40})|/lxc/([^/\n]{1,40})"
+)
 
 
 def process_ids(reader: Reader) -> list[str]:
     """Return the processes, first those that were there first."""
-    names = [name for name in known(reader.names("proc"), []) or [] if name.isdigit()]
+    names = [name for name in listing(reader, "proc") if name.isdigit()]
     return sorted(names, key=int)
 
 
@@ -37,7 +40,9 @@ def read_handles(
             hidden.append(pid)
             continue
         found += [_handle(reader, pid, number) for number in sorted(numbers & wanted)]
-    missed = (f"the handles of {len(hidden)} processes, the first of them pid {hidden[0]}",) if hidden else ()
+    missed = (
+        (f"the handles of {len(hidden)} processes, the first of them pid {hidden[0]}",) if hidden else ()
+    )
     return tuple(found), missed
 
 

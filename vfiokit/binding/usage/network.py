@@ -1,4 +1,4 @@
-"""Interfaces, addresses and routes as files show them: our own network namespace, main IPv4 table, all IPv6 tables.
+"""Interfaces, addresses and routes as files show them: our own namespace, the main IPv4 table.
 
 What only netlink tells (other tables, other namespaces) comes from the prober.
 """
@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from vfiokit.address import PciAddress
 from vfiokit.binding.evidence import Interface, Route
 from vfiokit.binding.prober import NetworkView
-from vfiokit.binding.usage.children import resolve
-from vfiokit.model.unknown import known
+from vfiokit.binding.usage.children import listing, resolve
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT
 
@@ -30,7 +29,7 @@ def read_network(reader: Reader) -> NetworkView:
     """Read the interfaces and routes of the namespace that the source shows."""
     routes = (*_routes4(reader), *_routes6(reader))
     addresses = _addresses(reader, routes)
-    names = known(reader.names(_CLASS), []) or []
+    names = listing(reader, _CLASS)
     interfaces = tuple(_interface(reader, name, addresses) for name in sorted(names))
     return NetworkView(interfaces, routes)
 
@@ -53,12 +52,12 @@ def read_ssh(reader: Reader, pids: tuple[str, ...]) -> tuple[str, ...]:
 
 def read_iscsi(reader: Reader) -> bool:
     """Whether the host has iSCSI sessions."""
-    return bool(known(reader.names("sys/class/iscsi_session"), []))
+    return bool(listing(reader, "sys/class/iscsi_session"))
 
 
 def _interface(reader: Reader, name: str, addresses: dict[str, list[str]]) -> Interface:
     path = resolve(reader, f"{_CLASS}/{name}") or f"{_CLASS}/{name}"
-    entries = known(reader.names(path), []) or []
+    entries = listing(reader, path)
     stacked = [entry.removeprefix("upper_") for entry in entries if entry.startswith("upper_")]
     if "master" in entries:
         master = reader.target(f"{path}/master")

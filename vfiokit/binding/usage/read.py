@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from vfiokit.address import PciAddress
 from vfiokit.binding.evidence import Evidence, FunctionUse
 from vfiokit.binding.prober import NetworkView, NoProber, Prober
-from vfiokit.binding.usage.children import number
+from vfiokit.binding.usage.children import listing, number
 from vfiokit.binding.usage.drivers import read_catalog
 from vfiokit.binding.usage.environment import read_environment, read_inputs
 from vfiokit.binding.usage.functions import nvidia_node, read_function
@@ -105,7 +105,7 @@ def _wanted(
 def _vfio_nodes(reader: Reader) -> tuple[tuple[DeviceNumber, str], ...]:
     found = []
     for directory, title in ((_GROUP_NODES, "group {}"), (_CDEV_NODES, "{}")):
-        for name in sorted(known(reader.names(directory), []) or []):
+        for name in listing(reader, directory):
             node = number(reader, f"{directory}/{name}/dev", block=False)
             if node is not None and name != "vfio":
                 found.append((node, title.format(name.removeprefix("noiommu-"))))

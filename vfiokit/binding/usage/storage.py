@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from vfiokit.binding.evidence import Block, Child, Entry, Mount, Swap
 from vfiokit.binding.prober import Prober
-from vfiokit.binding.usage.children import number, resolve
+from vfiokit.binding.usage.children import listing, number, resolve
 from vfiokit.model.unknown import NOT_READ, Unknown, known
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT, DeviceNumber
@@ -86,7 +86,7 @@ def _collect(
     path = resolve(reader, f"{_CLASS}/{name}")
     if path is None:
         path = f"{_CLASS}/{name}"
-    names = known(reader.names(path), []) or []
+    names = listing(reader, path)
     title, stacked = _title(reader, path, name, names)
     chain = (*above, title)
     found[name] = _block(
@@ -95,7 +95,7 @@ def _collect(
     for below in sorted(names):
         if below.startswith(name) and reader.value(f"{path}/{below}/partition", bytes) is not None:
             _collect(reader, below, chain, found, prober)
-    for holder in sorted(known(reader.names(f"{path}/holders"), []) or []):
+    for holder in listing(reader, f"{path}/holders"):
         _collect(reader, holder, chain, found, prober)
 
 
@@ -176,9 +176,9 @@ def _multipath_heads(reader: Reader, children: tuple[Child, ...]) -> Iterator[st
     controllers = {child.name for child in children if child.subsystem == "nvme"}
     if not controllers:
         return
-    for subsystem in known(reader.names(_SUBSYSTEMS), []) or []:
+    for subsystem in listing(reader, _SUBSYSTEMS):
         path = resolve(reader, f"{_SUBSYSTEMS}/{subsystem}")
-        names = known(reader.names(path or f"{_SUBSYSTEMS}/{subsystem}"), []) or []
+        names = listing(reader, path or f"{_SUBSYSTEMS}/{subsystem}")
         if controllers & set(names):
             yield from (name for name in names if _HEAD.fullmatch(name))
 
