@@ -2,6 +2,7 @@
 # make check   the same without the guest lab; before every commit
 # make lab     build the lab's kernel ahead of the tests
 # make lab-fuzz N=50   more drawn topologies in the guest lab
+# make examples  record the captures that ship with the package anew
 # make docs    the documentation, in docs/_build/html
 
 PYTHON ?= python3
@@ -9,9 +10,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 20
+SPHINX := $(BIN)/python -m sphinx -W -q -d docs/_build/doctrees
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: test check deps lint types layers unit vm lab lab-fuzz docs bench clean
+.PHONY: test check deps lint types layers unit vm lab lab-fuzz examples docs bench clean
 
 test: deps lint types layers docs
 	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) --cov --cov-report=term
@@ -48,13 +50,16 @@ vm: deps
 lab: deps
 	$(BIN)/python -m tests.vm.kernel
 
+examples: lab
+	$(BIN)/python -m tests.vm.examples
+
 lab-fuzz: lab
 	VFIOKIT_LAB=require VFIOKIT_LAB_EXAMPLES=$(N) $(PYTEST) tests/vm/test_groups.py -k drawn
 
 docs: $(STAMP)
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
-	$(BIN)/python -m sphinx -W -q -b doctest docs docs/_build/doctest
-	$(BIN)/python -m sphinx -W -q -b man docs docs/_build/man
+	$(SPHINX) --keep-going -b html docs docs/_build/html
+	$(SPHINX) -b doctest docs docs/_build/doctest
+	$(SPHINX) -b man docs docs/_build/man
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/scan.py

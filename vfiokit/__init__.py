@@ -6,6 +6,8 @@
 True
 """
 
+from typing import TYPE_CHECKING, Any
+
 from vfiokit.address import AddressRange, PageSize, PciAddress
 from vfiokit.errors import VfiokitError
 from vfiokit.model.device import ConfigFacts, PciDevice
@@ -16,6 +18,11 @@ from vfiokit.model.iommu import IommuUnit
 from vfiokit.model.unknown import Unknown
 from vfiokit.sysfs.roots import open_source
 from vfiokit.sysfs.scan import Part, scan
+
+if TYPE_CHECKING:
+    from vfiokit.analysis.isolation import explain, relate
+    from vfiokit.analysis.units import describe_units
+    from vfiokit.analysis.viability import group_findings, viable
 
 __version__ = "0.1.0"
 
@@ -35,6 +42,28 @@ __all__ = [
     "Severity",
     "Unknown",
     "VfiokitError",
+    "describe_units",
+    "explain",
+    "group_findings",
     "open_source",
+    "relate",
     "scan",
+    "viable",
 ]
+
+# Tables of devices, registers and firmware structures cost more than a listing: imported when asked for.
+_LATER = {
+    "describe_units": "vfiokit.analysis.units",
+    "explain": "vfiokit.analysis.isolation",
+    "group_findings": "vfiokit.analysis.viability",
+    "relate": "vfiokit.analysis.isolation",
+    "viable": "vfiokit.analysis.viability",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LATER[name]), name)

@@ -21,7 +21,21 @@ __all__ = [
     "UsageError",
     "VfiokitError",
     "WriteStuck",
+    "one_line",
 ]
+
+
+def one_line(text: str) -> str:
+    r"""Escape what would break a line or drive a terminal: names of files and devices are not to be trusted.
+
+    >>> one_line("a\tb\x1b[31m")
+    'a\\tb\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
 
 
 class VfiokitError(Exception):
@@ -60,7 +74,7 @@ class VfiokitError(Exception):
     def __str__(self) -> str:
         parts = [part for part in (self.operation, self.subject) if part]
         text = f"{' '.join(parts)}: {self.reason}" if parts else self.reason
-        return f"{text} ({self.hint})" if self.hint else text
+        return one_line(f"{text} ({self.hint})" if self.hint else text)
 
 
 class UsageError(VfiokitError, ValueError):

@@ -74,7 +74,7 @@ class Events:
         return bool(poller.poll(max(0, int(seconds * 1000))))
 
     def _drain(self) -> None:
-        """Take every event that waits; an overflow, which ends a socket for pyudev, is answered by new ones."""
+        """Take every event that waits; an overflow ends the socket for pyudev: open a new one."""
         try:
             for monitor in self._monitors:
                 while monitor.poll(timeout=0) is not None:

@@ -35,7 +35,7 @@ INSTALLED = [release for release in RELEASES if _archive(release).exists()]
 
 @pytest.fixture(scope="module", params=INSTALLED or [DEFAULT])
 def release(request: pytest.FixtureRequest) -> str:
-    """A release whose source is installed."""
+    """Return a release whose source is installed."""
     if not INSTALLED:
         pytest.skip(
             f"{_archive(DEFAULT)} is not installed: the quirk rows were NOT compared with the kernel's"
@@ -45,7 +45,7 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def sources(release: str) -> dict[str, str]:
-    """The two files, by path."""
+    """Return the two files, by path."""
     archive = _archive(release)
     cache = _cache_directory(archive)
     if not all((cache / Path(member).name).exists() for member in MEMBERS):
@@ -91,7 +91,7 @@ def code(sources: dict[str, str]) -> str:
 
 @pytest.fixture(scope="module")
 def names(sources: dict[str, str]) -> dict[str, int]:
-    """The constants of pci_ids.h."""
+    """Return the constants of pci_ids.h."""
     found = re.findall(r"#define\s+(PCI_\w+)\s+(0x[0-9a-fA-F]+)\b", sources["include/linux/pci_ids.h"])
     return {name: int(value, 16) for name, value in found} | {"PCI_ANY_ID": ANY}
 
@@ -216,7 +216,7 @@ def _kernel_fixups(code: str, names: dict[str, int], hook: str) -> set[Row]:
 
 
 def _hooks(code: str, pattern: str) -> set[str]:
-    """The functions whose body has *pattern*."""
+    """Return the functions whose body has *pattern*."""
     bodies = re.findall(
         r"^static void (\w+)\(struct pci_dev \*\w+\)\n\{\n(.*?)^\}", code, re.DOTALL | re.MULTILINE
     )

@@ -1,15 +1,18 @@
 """Laws of reading: a host laid out as a tree, on disk or in a capture, is read back as it was."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vfiokit.model.host import Host
 from vfiokit.sysfs.archive import open_archive
 from vfiokit.sysfs.capture import RecordingSource, pack
 from vfiokit.sysfs.directory import DirectorySource
+from vfiokit.sysfs.memory import MemorySource
 from vfiokit.sysfs.scan import Part, scan
 from vfiokit.testing import hosts, layout, write_tree
 
@@ -17,6 +20,20 @@ from vfiokit.testing import hosts, layout, write_tree
 def same(read: Host, drawn: Host) -> None:
     """Compare all that was drawn; the problems are the scan's own."""
     assert replace(read, problems=()) == drawn
+
+
+class Shuffled(MemorySource):
+    """A tree that lists its directories in another order at every call."""
+
+    def __init__(self, tree: MemorySource, random: random.Random) -> None:
+        super().__init__("shuffled")
+        self.__dict__.update(tree.__dict__)
+        self._random = random
+
+    def listdir(self, path: str) -> list[str]:
+        names = super().listdir(path)
+        self._random.shuffle(names)
+        return names
 
 
 class TestRoundTrip:
@@ -47,3 +64,9 @@ class TestRoundTrip:
         recorder = RecordingSource(layout(host))
         scan(recorder)
         assert scan(recorder.tree, Part.LISTING) == scan(layout(host), Part.LISTING)
+
+    @given(hosts(), st.randoms(use_true_random=False))
+    def test_the_order_in_which_a_directory_lists_does_not_matter(
+        self, host: Host, order: random.Random
+    ) -> None:
+        assert scan(Shuffled(layout(host), order)) == scan(layout(host))

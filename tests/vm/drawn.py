@@ -13,7 +13,7 @@ MAX_DEPTH = 4
 DRAWN = tuple(kind for kind in KINDS.values() if kind.device != "VGA")
 
 WEIGHTS = {"pcie-root-port": 8, "x3130-upstream": 4, "pxb-pcie": 2, "igb": 3, "nvme": 3}
-"""How often a kind stands in the hat; once where nothing is said. Most of the world is root ports and switches."""
+"""How often a kind stands in the hat; once where nothing is said. Most of the world is ports, switches."""
 
 
 @st.composite
@@ -66,7 +66,7 @@ class _Drawing:
         return self.draw(st.sampled_from(hat))
 
     def may_open(self, kind: Kind, depth: int) -> bool:
-        # A switch without ports has no end below it: its ports are drawn at any depth, and left empty at the last.
+        # A switch without ports has no end below it: ports are drawn at any depth, left empty at the last.
         if kind.below is Bus.EXTRA:
             return self.extra_roots > 0
         return depth < self.max_depth or kind.fits == {Bus.SWITCH}

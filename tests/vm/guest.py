@@ -1,8 +1,8 @@
 """Run one Python script in a guest: QEMU, a kernel, an IOMMU, a topology, the host's own files.
 
-The guest's root is this host's root, read over 9p below an overlay, so that a script finds the same Python, the same
-packages and the same checkout under the same paths, and may write anywhere without leaving a trace. One directory is
-shared for writing: what the script puts there stays.
+The guest's root is this host's root, read over 9p below an overlay, so that a script finds the same
+Python, the same packages and the same checkout under the same paths, and may write anywhere without
+leaving a trace. One directory is shared for writing: what the script puts there stays.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class GuestTimeout(GuestError):
 
 
 def report(output: str, console: str) -> str:
-    """What a guest said, fit to stand in a test's failure."""
+    """Return what a guest said, fit to stand in a test's failure."""
     return f"---- script ----\n{output.rstrip()}\n---- console ----\n{console.rstrip()}"
 
 
@@ -113,8 +113,9 @@ def run_guest(
 ) -> GuestResult:
     """Boot the topology, run the script as root with this Python, and return when the guest is off.
 
-    The working directory of the script is `out_dir`, by the same path as on the host; VFIOKIT_LAB_PLACES maps the
-    names of the topology's functions to sysfs globs, a line each. `append` goes to the kernel's command line.
+    The working directory of the script is `out_dir`, by the same path as on the host; VFIOKIT_LAB_PLACES
+    maps the names of the topology's functions to sysfs globs, a line each. `append` goes to the kernel's
+    command line.
 
     :raises GuestTimeout: after `timeout` seconds; QEMU is dead then.
     :raises GuestError: when the guest stopped without an exit code, for example by a panic.
@@ -139,11 +140,12 @@ def run_guest(
     return _result(lab, time.monotonic() - started, timeout if timed_out else None)
 
 
-KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 oops=panic"
+# On a busy machine the emulated timer may miss the ticks that the kernel waits for, and it panics over them.
+KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 oops=panic no_timer_check"
 
 
 def _machine(memory: str, cpus: int, iommu: Iommu, out: Path, lab: Path) -> list[str]:
-    """QEMU's command line without kernel and topology; the lab's own devices sit above the topology's slots."""
+    """Return QEMU's options without kernel and topology; the lab's devices come after the topology's."""
     root = "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"
     shared = f"local,id=out,path={_comma(out)},security_model=none,multidevs=remap"
     return [
@@ -157,17 +159,18 @@ def _machine(memory: str, cpus: int, iommu: Iommu, out: Path, lab: Path) -> list
 
 
 def _comma(path: Path) -> str:
-    """A path as QEMU's option parser wants it."""
+    """Return a path as QEMU's option parser wants it."""
     return str(path).replace(",", ",,")
 
 
 def _lab_files(
     kernel: Kernel, topology: Topology, command: Sequence[str], env: Mapping[str, str], out: Path
 ) -> dict[str, str]:
-    """The files that the guest's shell scripts read."""
+    """Return the files that the guest's shell scripts read."""
     places = topology.places()
+    system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     environment = {
-        "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"{Path(sys.executable).parent}:{system}",
         "HOME": "/root",
         "LANG": "C.UTF-8",
         "TERM": "dumb",
@@ -178,8 +181,9 @@ def _lab_files(
         **env,
     }
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in environment.items())
+    modules = shlex.quote(str(kernel.modules or ""))
     return {
-        "settings": f"LAB_OUT={shlex.quote(str(out))}\nLAB_MODULES={shlex.quote(str(kernel.modules or ''))}\n",
+        "settings": f"LAB_OUT={shlex.quote(str(out))}\nLAB_MODULES={modules}\n",
         "command": f"{exports}exec {shlex.join(command)}\n",
         "vfs": "".join(f"{place.function.vfs} {place.sysfs}\n" for place in places if place.function.vfs),
     }
@@ -197,7 +201,7 @@ def _run(command: Sequence[str], lab: Path, timeout: float) -> bool:
 
 @contextlib.contextmanager
 def _process(command: Sequence[str], log: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a group of its own, which does not outlive the block, nor us."""
+    """Start a process in a group of its own, which does not outlive the block, nor us."""
     process = subprocess.Popen(
         ["setpriv", "--pdeathsig", "KILL", *command],
         stdin=subprocess.DEVNULL,

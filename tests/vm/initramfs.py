@@ -1,4 +1,4 @@
-"""The guest's first file system: busybox, our init, the modules that reach the root, and one run's settings."""
+"""The guest's first file system: busybox, our init, the modules that reach the root, a run's settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .kernel import Kernel
 INSIDE = Path(__file__).parent / "inside"
 APPLETS = ("sh", "cat", "cp", "insmod", "mkdir", "mount", "switch_root")
 ROOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
-"""What must be loaded before the root is there, with its dependencies; a kernel may have any of them built in."""
+"""What must be loaded, with its dependencies, before the root is there; any may be built in."""
 
 Entry = tuple[str, int, bytes]
 """Path, mode with file type, content."""
@@ -46,7 +46,7 @@ def _padded(data: bytes) -> bytes:
 
 
 def find_busybox() -> Path | None:
-    """The statically linked busybox, if there is one."""
+    """Return the statically linked busybox, if there is one."""
     for name in ("busybox-static", "busybox"):
         path = shutil.which(name)
         # A static program has no interpreter: ldd, unlike file, is on every distribution.
@@ -74,7 +74,7 @@ def _modules(kernel: Kernel) -> Iterator[Entry]:
 
 
 def _load_order(modules: Path) -> list[Path]:
-    """The files of ROOT_MODULES and of all they need, dependencies first."""
+    """Return the files of ROOT_MODULES and of all they need, dependencies first."""
     lines = (modules / "modules.dep").read_text().splitlines()
     needs = dict(line.split(":", 1) for line in lines)
     names = {Path(path).name.partition(".")[0].replace("-", "_"): path for path in needs}

@@ -1,4 +1,4 @@
-"""Kernels for the guest lab: the small one built here from the distribution's source, and the distribution's own.
+"""Kernels for the guest lab: the small one, built here from the distribution's source, and its stock one.
 
 `python -m tests.vm.kernel` builds ahead what the tests would otherwise build at their first need.
 """
@@ -49,7 +49,7 @@ def cache_directory() -> Path:
 
 
 def stock_kernel() -> Kernel:
-    """The distribution's own kernel, as tools/install-test-deps unpacked it."""
+    """Return the distribution's own kernel, as tools/install-test-deps unpacked it."""
     images = sorted((cache_directory() / "stock").glob("[!.]*/boot/vmlinuz-*"), key=_version_key)
     if not images:
         raise Unavailable("no stock kernel in the cache: run tools/install-test-deps")
@@ -66,7 +66,7 @@ def _version_key(path: Path) -> list[int]:
 
 
 def small_kernel() -> Kernel:
-    """The small kernel from the cache, built first where it is not there yet (minutes)."""
+    """Return the small kernel from the cache, built first where it is not there yet (minutes)."""
     directory = small_kernel_directory()
     with _locked(directory.with_name(f"{directory.name}.lock")):
         if not (directory / "bzImage").exists():
@@ -135,7 +135,7 @@ def _compile(work: Path, result: Path, steps: _Steps) -> None:
 
 
 def check_configuration(wanted: str, got: str) -> None:
-    """Raise where an option that the fragment asks for was dropped: an unmet dependency makes no noise in kconfig."""
+    """Raise where an option of the fragment was dropped: an unmet dependency makes no noise in kconfig."""
     options = {line for line in wanted.splitlines() if re.fullmatch(r"CONFIG_\w+=y", line)}
     lost = sorted(options - set(got.splitlines()))
     if lost:

@@ -64,7 +64,8 @@ SWITCH = Topology(
         ),
     ),
 )
-"""A switch whose downstream ports have no ACS: everything below shares a group."""
+"""A switch whose downstream ports have no ACS: each makes a group with what is below it, yet they forward
+requests to each other."""
 
 MULTIFUNCTION = Topology(
     name="multifunction",
@@ -99,7 +100,7 @@ MULTIFUNCTION_ROOT_PORTS = Topology(
         ),
     ),
 )
-"""Root ports in one slot: those without ACS join each other and all that is below them, the one with ACS does not."""
+"""Root ports in one slot: those without ACS join each other and all below, the one with ACS does not."""
 
 SECOND_ROOT = Topology(
     name="second-root",

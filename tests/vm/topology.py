@@ -1,7 +1,8 @@
 """A PCI topology as data, and the QEMU options that build it.
 
-A topology is a tree: a bus holds slots, a slot holds functions, and a function that is a bridge or a port holds a bus.
-What may sit where, and what QEMU calls it, is in KINDS; a topology that breaks those rules cannot be constructed.
+A topology is a tree: a bus holds slots, a slot holds functions, and a function that is a bridge or a port
+holds a bus. What may sit where, and what QEMU calls it, is in KINDS; a topology that breaks those rules
+cannot be constructed.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class Kind:
     fits: frozenset[Bus]
     below: Bus | None = None
     acs: bool = False
-    """Whether it has an ACS capability, which can be taken away. In QEMU 10 only root ports have one (pcie-root-port
-    and cxl-rp; ioh3420 takes the property and does nothing): no switch port, no endpoint, multifunction or not."""
+    """Whether it has an ACS capability, which can be taken away. In QEMU 10 only root ports have one
+    (pcie-root-port and cxl-rp; ioh3420 takes the property and does nothing): no switch port, no endpoint,
+    multifunction or not."""
     max_vfs: int = 0
     functions: range = range(8)
     shares_with_kin: bool = False
@@ -124,8 +126,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
                 companions=("nvme-subsys,id={id}-subsystem,nqn={id}",),
                 driver="nvme",
             ),
-            # Its virtual functions are at +0x80, +0x82, ...: room for two physical functions on a link, and for none on
-            # a root bus. Its ARI capability names the next function, and the kernel finds no other.
+            # Its virtual functions are at +0x80, +0x82, ...: room for two physical functions on a link, and
+            # for none on a root bus. Its ARI capability names the next function; the kernel finds no other.
             Kind(
                 device="igb",
                 fits=frozenset({Bus.LINK}),
@@ -190,7 +192,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a function is: its name, the number of its root bus, and slot and function at every hop from there."""
+    """Where a function is: its name, its root bus, and slot and function at every hop from there."""
 
     name: str
     function: Function
@@ -215,7 +217,7 @@ class Place:
         return f"/sys/devices/pci0000:{self.root_bus:02x}/{hops}"
 
     def arguments(self, *, multifunction: bool) -> list[str]:
-        """The words of QEMU's command line that make this function."""
+        """Return the words of QEMU's command line that make this function."""
         slot, function = self.hops[-1]
         kind = self.function.kind
         sriov = self.function.vfs > 0
@@ -254,7 +256,7 @@ class Topology:
         return tuple(_Walk().places(self.slots))
 
     def place(self, name: str) -> Place:
-        """The place of one function by its name."""
+        """Return the place of one function by its name."""
         return next(place for place in self.places() if place.name == name)
 
     def qemu_arguments(self) -> list[str]:

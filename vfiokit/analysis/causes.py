@@ -8,6 +8,7 @@ from vfiokit.analysis.peers import reachable_peers
 from vfiokit.analysis.topology import Topology
 from vfiokit.model.device import PortType
 from vfiokit.model.finding import Finding, Severity
+from vfiokit.model.unknown import Unknown
 from vfiokit.pci.acs import AcsBasis, AcsState
 from vfiokit.pci.acs_bits import acs_names
 
@@ -75,11 +76,12 @@ def _message(topology: Topology, join: Join) -> str:
         case JoinRule.NOT_ISOLATED:
             return f"{join.other} does not keep what is below it apart: {acs_text(topology.acs(join.other))}"
         case JoinRule.BRIDGE:
-            return f"requests from below {join.other} carry that bridge's identity, so the IOMMU sees one device"
+            return f"requests from below {join.other} carry its identity, so the IOMMU sees one device"
         case JoinRule.ALIAS:
             return f"{join.via} is known to send requests under the identity of {join.other}"
         case JoinRule.SLOT:
-            return f"{join.via} and {join.other} share a slot and nothing keeps them apart: {acs_text(topology.acs(join.via))}"
+            why = acs_text(topology.acs(join.via))
+            return f"{join.via} and {join.other} share a slot and nothing keeps them apart: {why}"
     return f"requests of {join.address} carry the identity of {join.other}"
 
 
@@ -91,8 +93,8 @@ def quirk_findings(topology: Topology, addresses: list[PciAddress]) -> tuple[Fin
             code="acs-quirk",
             severity=Severity.INFO,
             subject=str(address),
-            message=f"{address} counts as {'isolated' if state.isolated else 'not isolated'} by the kernel's table "
-            f"of devices, not by registers: {state.quirk.rule.why}",
+            message=f"{address} counts as {'isolated' if state.isolated else 'not isolated'} by the "
+            f"kernel's table of devices, not by registers: {state.quirk.rule.why}",
             evidence=(state.quirk.source,),
         )
         for address, state in states
@@ -125,11 +127,19 @@ def _direct(topology: Topology, address: PciAddress, turn: PciAddress, targets: 
             + " ".join(f"{target} (group {topology.host.by_address[target].group})" for target in targets),
         ),
         remedies=(
-            f"give groups {', '.join(sorted(map(str, groups)))} and its own to one owner",
+            f"give {_groups_text(groups)} and its own to one owner",
             _OTHER_SLOT,
             _FIRMWARE,
         ),
     )
+
+
+def _groups_text(groups: set[int | Unknown | None]) -> str:
+    """Name the groups; a function without one, which no IOMMU stands in front of, is named so."""
+    numbers = sorted(group for group in groups if isinstance(group, int))
+    named = f"group{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}" if numbers else ""
+    rest = "what has no group" if len(numbers) < len(groups) else ""
+    return " and ".join(filter(None, (named, rest)))
 
 
 def _root_complex(topology: Topology, address: PciAddress) -> tuple[Finding, ...]:
@@ -147,8 +157,8 @@ def _root_complex(topology: Topology, address: PciAddress) -> tuple[Finding, ...
             code="root-port-without-redirect",
             severity=Severity.INFO,
             subject=str(port),
-            message=f"root port {port} does not redirect requests between root ports; whether the root complex "
-            "forwards them past the IOMMU is not written in config space",
+            message=f"root port {port} does not redirect requests between root ports; whether the root "
+            "complex forwards them past the IOMMU is not written in config space",
             evidence=(f"{port}: {acs_text(topology.redirects(port))}",),
             remedies=("ask the platform's vendor whether root ports are isolated", _FIRMWARE),
         ),

@@ -88,6 +88,7 @@ def predict(
     topology: Topology,
     covered: frozenset[PciAddress],
     *,
+    order: tuple[PciAddress, ...] | None = None,
     unknown_isolates: bool = True,
     no_alias: bool = False,
 ) -> Prediction:
@@ -95,11 +96,12 @@ def predict(
 
     :param topology: the functions and what is known of them.
     :param covered: the functions that an IOMMU stands in front of; the others get no group.
+    :param order: in which order they come into groups; that of the buses where none is given.
     :param unknown_isolates: what to take where a function's ACS could not be read.
     :param no_alias: whether the kernel knows the bridges that pass identities through (Linux 7.3).
     """
     run = _Run(topology, unknown_isolates, no_alias)
-    for address in topology.order:
+    for address in topology.order if order is None else order:
         if address in covered:
             run.place(address)
     groups: dict[int, list[PciAddress]] = {}

@@ -1,5 +1,6 @@
-"""Why a function's IOMMU group is what it is, hop by hop, and what joins two functions or keeps them apart."""
+"""Why an IOMMU group is what it is, hop by hop, and what joins two functions or keeps them apart."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -212,19 +213,26 @@ def _agree(
     topology: Topology, address: PciAddress, observed: tuple[PciAddress, ...]
 ) -> tuple[Prediction, Agreement]:
     """Predict under each assumption and take the first that fits what the kernel did."""
-    covered = _covered(topology.host)
-    first: Prediction | None = None
-    uncertain = False
-    for no_alias, unknown_isolates in _ASSUMPTIONS:
-        prediction = predict(topology, covered, unknown_isolates=unknown_isolates, no_alias=no_alias)
-        first = first or prediction
+    rejected: list[Prediction] = []
+    for prediction in _predictions(topology):
         if not observed:
-            return first, Agreement.NO_GROUP
+            return prediction, Agreement.NO_GROUP
         if prediction.members(address) == observed:
             return prediction, Agreement.AS_PREDICTED
-        uncertain = uncertain or (not no_alias and prediction.members(address) != first.members(address))
-    assert first is not None
-    return first, Agreement.UNCERTAIN if uncertain else _compare(set(observed), set(first.members(address)))
+        rejected.append(prediction)
+    # The first two differ in what is taken for config space that could not be read, and in nothing else.
+    likeliest, rival = (prediction.members(address) for prediction in rejected[:2])
+    agreement = Agreement.UNCERTAIN if likeliest != rival else _compare(set(observed), set(likeliest))
+    return rejected[0], agreement
+
+
+def _predictions(topology: Topology) -> Iterator[Prediction]:
+    covered = _covered(topology.host)
+    for order in topology.orders:
+        for no_alias, unknown_isolates in _ASSUMPTIONS:
+            yield predict(
+                topology, covered, order=order, unknown_isolates=unknown_isolates, no_alias=no_alias
+            )
 
 
 def _compare(observed: set[PciAddress], predicted: set[PciAddress]) -> Agreement:
@@ -280,8 +288,8 @@ _DISAGREEMENTS: dict[Agreement, tuple[str, Severity, str, tuple[str, ...]]] = {
         "group-smaller-than-predicted",
         Severity.WARNING,
         (
-            "the kernel's rules put more functions into this group: an ACS override or a patched kernel shows "
-            "them apart, and nothing in the hardware isolates them"
+            "the kernel's rules put more functions into this group: an ACS override or a patched kernel "
+            "shows them apart, and nothing in the hardware isolates them"
         ),
         ("do not give members of the predicted group to different owners", "take pcie_acs_override off"),
     ),
@@ -289,8 +297,8 @@ _DISAGREEMENTS: dict[Agreement, tuple[str, Severity, str, tuple[str, ...]]] = {
         "group-larger-than-predicted",
         Severity.INFO,
         (
-            "the kernel put more functions together than its published rules do: ACS was changed after boot, or "
-            "this kernel has stricter rules"
+            "the kernel put more functions together than its published rules do: ACS was changed after "
+            "boot, or this kernel has stricter rules"
         ),
         ("reboot, and compare the ACS control registers before anything changes them",),
     ),

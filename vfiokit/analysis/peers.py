@@ -50,7 +50,14 @@ def reach(topology: Topology, source: PciAddress, target: PciAddress) -> Reach:
         return Reach(source, target, source, Passage.SAME)
     common = next((index for index, address in enumerate(up) if address in down), len(up))
     turn = up[common - 1]
+    if common < len(up) and _shares_bus_below(topology, up[common]):
+        # A conventional bus is one set of wires: what is on it hears every request.
+        return Reach(source, target, turn, Passage.DIRECT)
     return Reach(source, target, turn, _passage(topology, turn, at_root=common == len(up)))
+
+
+def _shares_bus_below(topology: Topology, bridge: PciAddress) -> bool:
+    return topology.port_type(bridge) in (None, PortType.PCIE_TO_PCI_BRIDGE)
 
 
 def _passage(topology: Topology, turn: PciAddress, *, at_root: bool) -> Passage:

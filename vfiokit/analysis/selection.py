@@ -37,7 +37,10 @@ def select_device(host: Host, text: str) -> PciAddress:
     found = _matches(host, text)
     if not found:
         raise NotFound(
-            "no PCI function matches", operation="select", subject=text, hint="vfiokit groups lists them"
+            "no PCI function matches",
+            operation="select",
+            subject=text or "''",
+            hint="vfiokit groups lists them",
         )
     if len(found) > 1:
         raise AmbiguousSelector(

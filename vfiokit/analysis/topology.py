@@ -13,9 +13,11 @@ from vfiokit.pci.acs_bits import REQUIRED_FOR_GROUPING, AcsBit
 from vfiokit.pci.quirk_model import AcsIdentity, BridgeFlag
 from vfiokit.pci.quirks import bridge_alias, dma_alias_devfns
 
-__all__ = ["Topology"]
+__all__ = ["Topology", "order_by_number"]
 
 _FACING_DOWN = (PortType.ROOT_PORT, PortType.DOWNSTREAM_PORT, PortType.PCI_TO_PCIE_BRIDGE)
+_LATE_TABLES = frozenset({"VIOT", "IORT", "RIMT"})
+"""Tables whose IOMMUs learn of a function when its driver probes, up to Linux 6.14."""
 _CONVENTIONAL_FROM = (PortType.PCIE_TO_PCI_BRIDGE, PortType.PCI_TO_PCIE_BRIDGE)
 
 
@@ -108,6 +110,16 @@ class Topology:
         )
 
     @cached_property
+    def orders(self) -> tuple[tuple[PciAddress, ...], ...]:
+        """The orders in which the functions may have come into groups, the likeliest first.
+
+        Where drivers that probed decided it, a function may have had a group before the bridge above it;
+        the numbers of the groups tell.
+        """
+        tables = known(self.host.platform.acpi_tables, ()) or ()
+        return (self.order, order_by_number(self.host)) if _LATE_TABLES & set(tables) else (self.order,)
+
+    @cached_property
     def _chains(self) -> dict[PciAddress, tuple[PciAddress, ...]]:
         return {
             device.address: tuple(bridge.address for bridge in self.host.upstream(device))
@@ -185,6 +197,11 @@ class Topology:
             pch_workaround=self.pch_workaround,
             wanted=wanted,
         )
+
+
+def order_by_number(host: Host) -> tuple[PciAddress, ...]:
+    """Return the functions by the number of their group: the order in which the kernel made the groups."""
+    return tuple(address for group in host.groups for address in known(group.devices, ()))
 
 
 def _corrected(claimed: int | Unknown | None, above: int | Unknown | None) -> int | Unknown | None:

@@ -27,8 +27,8 @@ VFIO_DRIVERS = frozenset(
         "ism_vfio_pci",
     }
 )
-"""Drivers that set ``driver_managed_dma`` and ``vfio_pci_core`` in Linux 6.1 to 7.3: the last of three marks,
-for kernels without the ``vfio-dev`` directory that have these drivers built in."""
+"""Drivers that set ``driver_managed_dma`` and use ``vfio_pci_core`` in Linux 6.1 to 7.3: the last of three
+marks, for kernels without the ``vfio-dev`` directory that have these drivers built in."""
 
 _STUBS = frozenset({"pci-stub"})
 _PORT_DRIVER = "pcieport"
@@ -142,10 +142,10 @@ def _reserved(group: IommuGroup) -> tuple[Finding, ...]:
             code="reserved-direct",
             severity=Severity.ERROR,
             subject=subject,
-            message="firmware demands a fixed mapping for a function in it, so the kernel refuses it to VFIO",
+            message="firmware demands a fixed mapping for a function in it: the kernel refuses it to VFIO",
             evidence=tuple(f"reserved_regions: {region.range} {region.type}" for region in direct),
             remedies=(
-                "update the firmware, or switch off what uses the memory (shared memory with a management controller)",
+                "update the firmware, or switch off what uses the memory, often a management controller",
                 "use another slot",
             ),
         ),

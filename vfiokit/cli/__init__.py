@@ -5,11 +5,12 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from vfiokit import __version__
-from vfiokit.errors import VfiokitError
+from vfiokit.errors import VfiokitError, one_line
 
 __all__ = ["COMMANDS", "cli", "main"]
 
@@ -20,6 +21,13 @@ COMMANDS = {
     "why": "Explain why a group is what it is, or what joins two functions.",
 }
 """Every command with its summary, so that the list of them imports none."""
+
+_COMPLETE = "_VFIOKIT_COMPLETE"
+"""The variable by which a shell asks for completions, as click names it."""
+
+
+class _ReaderLeft(Exception):
+    """Whoever read standard output has closed it."""
 
 
 class _Lazy(click.Group):
@@ -34,6 +42,13 @@ class _Lazy(click.Group):
         command = importlib.import_module(f"vfiokit.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # click would end with status 1.
+            raise _ReaderLeft from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -61,6 +76,8 @@ def cli(ctx: click.Context, root: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; no traceback for anything the world did."""
+    if _COMPLETE in os.environ:
+        importlib.import_module("vfiokit.cli.completion")
     try:
         status = cli.main(arguments, prog_name="vfiokit", standalone_mode=False)
     except click.ClickException as error:
@@ -71,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VfiokitError as error:
         click.echo(f"vfiokit: {error}", err=True)
         return error.exit_status
-    except BrokenPipeError:
-        # Whoever read our output has left; the interpreter must not flush into the closed pipe.
+    except _ReaderLeft:
+        # The interpreter must not flush into the closed pipe.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        click.echo(f"vfiokit: {error.filename or 'output'}: {error.strerror}", err=True)
+        click.echo(one_line(f"vfiokit: {error.filename or 'output'}: {error.strerror or error}"), err=True)
         return 1
     return status if isinstance(status, int) else 0

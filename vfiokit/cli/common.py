@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import click
 
+from vfiokit.errors import one_line
 from vfiokit.model.host import Host
 from vfiokit.render.view import Names, NoNames
 from vfiokit.sysfs.roots import open_source
@@ -35,9 +36,16 @@ def find_names(source: Source) -> Names:
 
 def echo_lines(lines: Iterable[str]) -> None:
     """Write lines to standard output in one go."""
-    text = "\n".join(lines)
+    text = "\n".join(map(_safe, lines))
     if text:
         sys.stdout.write(text + "\n")
+        # What follows on standard error must not overtake it where both go to one place.
+        sys.stdout.flush()
+
+
+def _safe(text: str) -> str:
+    # Lines with a tab are ours, in the format for forums; documents may come whole.
+    return "\t".join(map(one_line, text.split("\t"))) if "\n" not in text else text
 
 
 def is_terminal() -> bool:
@@ -49,19 +57,20 @@ def warn_problems(host: Host) -> None:
     """Say on standard error what could not be read."""
     shown = host.problems[:5]
     for problem in shown:
-        click.echo(f"vfiokit: {problem.path}: {problem.reason}", err=True)
+        click.echo(one_line(f"vfiokit: {problem.path}: {problem.reason}"), err=True)
     if len(host.problems) > len(shown):
         click.echo(f"vfiokit: and {len(host.problems) - len(shown)} more (see problems in --json)", err=True)
 
 
 def complete_selector(ctx: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Complete addresses and groups of the host that ``--root`` names."""
+    """Complete addresses and groups of the host that ``--root`` names; short ones where no full one fits."""
     root = ctx.find_root().params.get("root") or "/"
     try:
         host = scan(open_source(root), Part.LISTING)
     except Exception:
         return []
-    candidates = [str(device.address) for device in host.devices]
-    candidates += [f"group:{group.id}" for group in host.groups]
-    candidates += [text[5:] for text in candidates if text.startswith("0000:")]
-    return [text for text in candidates if text.startswith(incomplete)]
+    full = [str(device.address) for device in host.devices]
+    groups = [f"group:{group.id}" for group in host.groups]
+    short = [text.removeprefix("0000:") for text in full if text.startswith("0000:")]
+    fitting = [text for text in full + groups if text.startswith(incomplete)]
+    return fitting or [text for text in short if text.startswith(incomplete)]

@@ -12,7 +12,7 @@ from vfiokit.cli.common import (
     open_root,
     warn_problems,
 )
-from vfiokit.errors import NotSupported
+from vfiokit.errors import CannotTell, NotSupported
 from vfiokit.model.finding import Finding
 from vfiokit.model.group import IommuGroup
 from vfiokit.model.host import Host
@@ -75,10 +75,13 @@ def _chosen(host: Host, selectors: tuple[str, ...]) -> tuple[IommuGroup, ...]:
 def _conclude(host: Host, findings: tuple[Finding, ...], *, quiet: bool) -> int:
     from vfiokit.render.plain import finding_lines
 
-    if has_iommu(host):
+    present = has_iommu(host)
+    if present:
         if not quiet:
             click.echo("\n".join(finding_lines(findings)), err=True, nl=bool(findings))
         return 0
     click.echo("\n".join(finding_lines(findings)), err=True)
+    if present is None:
+        return CannotTell.exit_status
     click.echo(_EXAMPLE, err=True)
     return NotSupported.exit_status

@@ -40,6 +40,7 @@ def command(ctx: click.Context, selector: str, other: str | None, as_json: bool)
         body, lines = relation_object(relation), relation_lines(host, relation, names)
     echo_lines([dumps(document("why", source.name, **body))] if as_json else lines)
     warn_problems(host)
-    if not has_iommu(host):
-        return NotSupported.exit_status
-    return CannotTell.exit_status if Agreement.UNCERTAIN in agreements else 0
+    present = has_iommu(host)
+    if present is None or Agreement.UNCERTAIN in agreements:
+        return CannotTell.exit_status
+    return 0 if present else NotSupported.exit_status

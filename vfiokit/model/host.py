@@ -60,8 +60,8 @@ class Platform:
 
     :ivar kernel_release: as ``uname -r`` prints it.
     :ivar command_line: the kernel's command line, without the final newline.
-    :ivar hypervisor: whether the processor says that it is virtual.
-    :ivar architecture: ``x86`` or ``arm``, from what ``/proc/cpuinfo`` looks like; empty if neither.
+    :ivar hypervisor: whether the processor says that it is virtual; unknown where it cannot say.
+    :ivar architecture: ``x86``, ``arm`` or ``riscv``, from what ``/proc/cpuinfo`` looks like; else empty.
     :ivar acpi_tables: names of the ACPI tables that describe IOMMUs; ``None`` on a platform without ACPI.
     :ivar has_iommu_class: whether any IOMMU driver registered a unit.
     :ivar interrupt_remapping: whether device interrupts pass a remapping unit.
@@ -91,7 +91,7 @@ class Host:
     :ivar names: interfaces and block devices on the functions, by kind and name.
     :ivar platform: kernel and firmware facts.
     :ivar tables: the firmware's IOMMU tables by name, as bytes.
-    :ivar problems: what could not be read.
+    :ivar problems: what could not be read, by path.
     """
 
     devices: tuple[PciDevice, ...] = ()

@@ -44,7 +44,7 @@ class PciIds:
         return self._within(b"\n%04x  " % vendor, b"\n\t%04x  " % device)
 
     def class_name(self, code: int) -> str | None:
-        """Return the name of a base class and subclass, 16 bits; the base class's where the other has none."""
+        """Return the name of a base class and subclass, 16 bits; else that of the base class."""
         base = b"\nC %02x  " % (code >> 8)
         found = self._within(base, b"\n\t%02x  " % (code & 0xFF))
         block = self._block(base)

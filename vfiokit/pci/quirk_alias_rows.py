@@ -276,8 +276,8 @@ ATTRIBUTE_RULES = (
     (
         "pcie_flags_reg",
         (
-            "PCI Express Capabilities register; a downstream port right below a port that faces down is taken "
-            "for an upstream port, an upstream port right below an upstream port for a downstream port"
+            "PCI Express Capabilities register; a downstream port right below a port that faces down is "
+            "taken for an upstream port, an upstream port right below an upstream port for a downstream port"
         ),
         "The corrected Device/Port Type picks the ACS rule and says whether a bridge hides requester ids",
     ),

@@ -6,7 +6,7 @@ from typing import Any
 from vfiokit.address import PciAddress
 from vfiokit.analysis.causes import acs_text
 from vfiokit.analysis.grouping import Join
-from vfiokit.analysis.isolation import Explanation, Hop, Relation
+from vfiokit.analysis.isolation import Effect, Explanation, Hop, Relation
 from vfiokit.analysis.peers import Passage, Reach
 from vfiokit.model.host import Host
 from vfiokit.pci.acs_bits import acs_names
@@ -40,11 +40,9 @@ def relation_lines(host: Host, relation: Relation, names: Names) -> Iterator[str
     yield title(host.by_address[other.address], names)
     yield f"  {_group_line(other)}"
     yield ""
-    yield from _join_lines(
-        relation.joins, "what joins them, the first hop first:", "the kernel's rules keep them apart:"
-    )
+    yield from _join_lines(relation.joins, "what joins them, the first hop first:", _apart(relation))
     if not relation.joins:
-        yield from _separators(relation)
+        yield from (_hop_line(hop) for hop in _separators(relation))
     yield ""
     yield "requests from one to the other:"
     yield from (_reach_line(found) for found in (relation.there, relation.back))
@@ -111,19 +109,24 @@ def _join_lines(joins: tuple[Join, ...], some: str, none: str) -> Iterator[str]:
         yield f"  {number}. {join.address} joined {join.other}{through}: {join.rule.value}"
 
 
-def _separators(relation: Relation) -> Iterator[str]:
-    """Yield the ports between the two that isolate."""
+def _apart(relation: Relation) -> str:
+    if any(hop.effect is Effect.ISOLATES for hop in _separators(relation)):
+        return "the kernel's rules keep them apart:"
+    return "no step of the kernel's rules joins them, though nothing between them isolates:"
+
+
+def _separators(relation: Relation) -> tuple[Hop, ...]:
+    """Return the ports between the two, or the two themselves where there is none."""
     ways = (relation.one, relation.other)
     shared = {hop.address for hop in ways[0].hops} & {hop.address for hop in ways[1].hops}
     hops = {hop.address: hop for way in ways for hop in way.hops if hop.address not in shared}
-    ports = [hop for hop in hops.values() if hop.address not in (ways[0].address, ways[1].address)]
-    for hop in ports or hops.values():
-        yield _hop_line(hop)
+    ports = tuple(hop for hop in hops.values() if hop.address not in (ways[0].address, ways[1].address))
+    return ports or tuple(hops.values())
 
 
 def _reach_line(found: Reach) -> str:
-    at = f" at {found.turn}" if found.passage is not Passage.SAME else ""
-    return f"  {found.source} -> {found.target}: {found.passage.value}{at}"
+    at = f"at {found.turn} " if found.passage is not Passage.SAME else ""
+    return f"  {found.source} -> {found.target}: {at}{found.passage.value}"
 
 
 def _hop_object(hop: Hop) -> Object:

@@ -1,4 +1,4 @@
-"""What every output says of a host: one place for names, marks and verdicts, so that no two formats differ."""
+"""What every output says of a host: one place for names, marks and verdicts, so that no formats differ."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -97,16 +97,17 @@ def title(device: PciDevice, names: Names, address: str | None = None) -> str:
     """Return a function's line as lspci spells it: address, class, names, identifiers.
 
     >>> from vfiokit.address import PciAddress
-    >>> title(PciDevice(address=PciAddress(0, 0, 2, 0), vendor=0x8086, device=0x9a49, class_code=0x030000), NoNames())
+    >>> address = PciAddress(0, 0, 2, 0)
+    >>> title(PciDevice(address=address, vendor=0x8086, device=0x9a49, class_code=0x030000), NoNames())
     '0000:00:02.0 Class [0300]: Device [8086:9a49]'
     """
     class_code, vendor, identifier = device.class_code, device.vendor, device.device
     if isinstance(class_code, Unknown) or isinstance(vendor, Unknown) or isinstance(identifier, Unknown):
         return f"{address or device.address} {class_code if isinstance(class_code, Unknown) else vendor}"
-    known_names = (names.vendor(vendor), names.device(vendor, identifier) or "Device")
+    kind = names.class_name(class_code >> 8) or "Class"
+    name = " ".join(filter(None, (names.vendor(vendor), names.device(vendor, identifier) or "Device")))
     return (
-        f"{address or device.address} {names.class_name(class_code >> 8) or 'Class'} [{class_code >> 8:04x}]: "
-        f"{' '.join(filter(None, known_names))} [{vendor:04x}:{identifier:04x}]"
+        f"{address or device.address} {kind} [{class_code >> 8:04x}]: {name} [{vendor:04x}:{identifier:04x}]"
     )
 
 

@@ -13,7 +13,6 @@ __all__ = [
     "line",
     "node",
     "override",
-    "register",
     "reserved_regions",
     "uevent",
 ]
@@ -50,16 +49,6 @@ def hexadecimal(data: bytes) -> int:
     if not re.fullmatch(rb"(?:0[xX])?[0-9a-fA-F]{1,16}\n?", data):
         raise ValueError(f"not a hexadecimal number: {data[:40]!r}")
     return int(data, 16)
-
-
-def register(data: bytes) -> int:
-    """Read a unit's register: hexadecimal, or the ``major:minor`` of Intel's ``version``.
-
-    >>> hex(register(b"1:0\\n"))
-    '0x10'
-    """
-    major, colon, minor = data.partition(b":")
-    return hexadecimal(major) << 4 | hexadecimal(minor) if colon else hexadecimal(data)
 
 
 def boolean(data: bytes) -> bool:

@@ -61,8 +61,11 @@ class RecordingSource:
         return target
 
     def stat(self, path: str) -> Stat:
-        """Return kind and permission bits; nothing is kept."""
-        return self._source.stat(path)
+        """Return kind and permission bits; of a directory it is kept that there is one."""
+        found = self._source.stat(path)
+        if found.kind is Kind.DIRECTORY:
+            self.tree.add(path, Directory(found.mode))
+        return found
 
     def device(self, path: str) -> DeviceNumber | None:
         """Return the number of a device node and keep it in the place of what leads to it."""

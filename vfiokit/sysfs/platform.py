@@ -1,17 +1,19 @@
-"""Facts about the machine as a whole: kernel, firmware, IOMMU units, names of what sits on functions."""
+"""Facts about the machine as a whole: kernel, firmware, names of what sits on functions."""
 
 import re
 from typing import TypeVar
 
 from vfiokit.address import PciAddress
 from vfiokit.model.host import Name, Platform
-from vfiokit.model.iommu import IommuKind, IommuUnit
 from vfiokit.model.unknown import Unknown, known
 from vfiokit.sysfs import attributes
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT
 
-__all__ = ["IOMMU_TABLES", "parse_address", "read_names", "read_platform", "read_tables", "read_units"]
+__all__ = ["IOMMU_TABLES", "NO_FLAGS", "parse_address", "read_names", "read_platform", "read_tables"]
+
+NO_FLAGS = Unknown("proc/cpuinfo has no flags that tell")
+"""The value of what only an x86 processor says of itself: elsewhere the absence of a flag says nothing."""
 
 IOMMU_TABLES = ("DMAR", "IVRS", "IORT", "VIOT", "RIMT")
 """The ACPI tables that describe IOMMUs: Intel, AMD, Arm, virtio, RISC-V."""
@@ -25,18 +27,6 @@ _CLASSES = ("net", "block")
 _PCI_NAME = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 
 _T = TypeVar("_T")
-
-_REGISTERS = {
-    "intel-iommu": ("version", "address", "cap", "ecap"),
-    "amd-iommu": ("cap", "features"),
-}
-_KINDS = (
-    ("dmar", IommuKind.INTEL),
-    ("ivhd", IommuKind.AMD),
-    ("smmu", IommuKind.ARM),
-    ("arm-smmu", IommuKind.ARM),
-    ("virtio", IommuKind.VIRTIO),
-)
 
 
 def parse_address(name: str) -> PciAddress | None:
@@ -53,9 +43,7 @@ def read_platform(reader: Reader) -> Platform:
             reader.value("proc/sys/kernel/osrelease", attributes.line), "no proc/sys/kernel/osrelease"
         ),
         command_line=_absent_is_unknown(reader.value("proc/cmdline", attributes.line), "no proc/cmdline"),
-        hypervisor=cpu
-        if isinstance(cpu, Unknown)
-        else bool(re.search(r"^flags\b.*\bhypervisor\b", cpu, re.M)),
+        hypervisor=cpu if isinstance(cpu, Unknown) else _hypervisor(cpu),
         architecture=cpu if isinstance(cpu, Unknown) else _architecture(cpu),
         acpi_tables=_acpi_tables(reader),
         has_iommu_class=units if isinstance(units, Unknown) else bool(units),
@@ -65,12 +53,6 @@ def read_platform(reader: Reader) -> Platform:
         unsafe_interrupts=_unsafe_interrupts(reader),
         noiommu_mode=reader.value(_NOIOMMU, attributes.boolean),
     )
-
-
-def read_units(reader: Reader) -> tuple[IommuUnit, ...]:
-    """Read the IOMMU units and the functions behind each."""
-    names = known(reader.names(_UNITS), []) or []
-    return tuple(_unit(reader, name) for name in sorted(names, key=_numeric))
 
 
 def read_tables(reader: Reader) -> tuple[tuple[str, bytes | Unknown], ...]:
@@ -95,28 +77,6 @@ def read_names(reader: Reader) -> tuple[Name, ...]:
     return tuple(sorted(found, key=lambda entry: (entry.kind, entry.name)))
 
 
-def _unit(reader: Reader, name: str) -> IommuUnit:
-    path = reader.link(f"{_UNITS}/{name}")
-    path = path if isinstance(path, str) else f"{_UNITS}/{name}"
-    registers: list[tuple[str, int | Unknown]] = []
-    for directory, attribute_names in _REGISTERS.items():
-        for attribute in attribute_names:
-            value = reader.value(f"{path}/{directory}/{attribute}", attributes.register)
-            if value is not None:
-                registers.append((attribute, value))
-    members = reader.names(f"{path}/devices")
-    return IommuUnit(
-        name=name,
-        kind=next((kind for prefix, kind in _KINDS if name.startswith(prefix)), IommuKind.OTHER),
-        registers=tuple(registers),
-        devices=members if isinstance(members, Unknown) else _addresses(members or []),
-    )
-
-
-def _addresses(names: list[str]) -> tuple[PciAddress, ...]:
-    return tuple(sorted(address for address in map(parse_address, names) if address))
-
-
 def _acpi_tables(reader: Reader) -> tuple[str, ...] | Unknown | None:
     names = reader.names(_TABLES)
     return (
@@ -132,10 +92,16 @@ def _unsafe_interrupts(reader: Reader) -> tuple[str, ...] | Unknown:
     return unread[0] if unread else tuple(name for name, value in values.items() if value)
 
 
+_ARCHITECTURES = (("vendor_id", "x86"), ("CPU implementer", "arm"), ("hart", "riscv"))
+
+
 def _architecture(cpuinfo: str) -> str:
-    if re.search(r"^vendor_id\s", cpuinfo, re.M):
-        return "x86"
-    return "arm" if "CPU implementer" in cpuinfo else ""
+    return next((name for key, name in _ARCHITECTURES if re.search(rf"^{key}\s*:", cpuinfo, re.M)), "")
+
+
+def _hypervisor(cpuinfo: str) -> bool | Unknown:
+    flags = re.search(r"^flags\s*:(.*)", cpuinfo, re.M)
+    return "hypervisor" in flags[1].split() if flags else NO_FLAGS
 
 
 def _absent_is_unknown(value: _T | Unknown | None, why: str) -> _T | Unknown:
@@ -144,8 +110,3 @@ def _absent_is_unknown(value: _T | Unknown | None, why: str) -> _T | Unknown:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
-
-
-def _numeric(name: str) -> tuple[str, int]:
-    digits = re.search(r"[0-9]+$", name)
-    return (name[: digits.start()], int(digits[0])) if digits else (name, 0)

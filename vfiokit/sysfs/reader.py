@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from vfiokit.model.host import Problem
 from vfiokit.model.unknown import Unknown
-from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, Source, follow, reason
+from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, Kind, Source, follow, reason
 
 __all__ = ["Reader"]
 
@@ -52,12 +52,19 @@ class Reader:
         except OSError as error:
             return self._failed(path, error)
 
+    def is_directory(self, path: str) -> bool:
+        """Tell whether a directory stands at a path."""
+        try:
+            return self.source.stat(path).kind is Kind.DIRECTORY
+        except OSError:
+            return False
+
     def link(self, path: str) -> str | Unknown | None:
-        """Return the path, from the root, that a link leads to."""
+        """Return the path, from the root, that a link leads to; ``None`` for what is no link."""
         try:
             return follow(path, self.source.readlink(path))
         except OSError as error:
-            return self._failed(path, error)
+            return None if error.errno == errno.EINVAL else self._failed(path, error)
 
     def target(self, path: str) -> str | Unknown | None:
         """Return the last name in a link's target, which is all that many links are for."""

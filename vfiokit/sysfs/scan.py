@@ -15,10 +15,11 @@ from vfiokit.errors import BadRoot
 from vfiokit.model.device import ConfigFacts, HeaderType, PciDevice
 from vfiokit.model.group import IommuGroup
 from vfiokit.model.host import Driver, Host
+from vfiokit.model.iommu import IommuUnit
 from vfiokit.model.unknown import NOT_READ, Unknown, known
 from vfiokit.sysfs import attributes
 from vfiokit.sysfs.config import config_facts
-from vfiokit.sysfs.platform import parse_address, read_names, read_platform, read_tables, read_units
+from vfiokit.sysfs.platform import parse_address, read_names, read_platform, read_tables
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import Source, follow, reason
 
@@ -29,6 +30,8 @@ _DRIVERS = "sys/bus/pci/drivers"
 _GROUPS = "sys/kernel/iommu_groups"
 _VFIO_CORE_HOLDERS = "sys/module/vfio_pci_core/holders"
 _BRIDGE_CLASSES = (0x0604, 0x0607)
+_DISPLAY_CLASSES = (0x00, 0x03)
+"""Base classes with a VGA subclass: of old devices without a class of their own, and of displays."""
 _ID_PAIR = re.compile("([0-9A-Fa-f]{1,4}):([0-9A-Fa-f]{1,4})")
 _HEX = re.compile("[0-9A-Fa-f]{1,6}")
 _ROOT_BUS = re.compile("pci[0-9a-f]{4,8}:[0-9a-f]{2}")
@@ -78,12 +81,20 @@ def scan(source: Source, parts: Part = Part.ALL) -> Host:
         devices=devices,
         groups=groups,
         drivers=_drivers(reader, devices),
-        units=read_units(reader) if Part.UNITS in parts else (),
+        units=_units(reader) if Part.UNITS in parts else (),
         names=read_names(reader) if Part.NAMES in parts else (),
         platform=read_platform(reader),
         tables=read_tables(reader) if Part.TABLES in parts else (),
-        problems=tuple(reader.problems),
+        # A directory lists its names in any order; what is read must not depend on it.
+        problems=tuple(sorted(reader.problems, key=lambda problem: (problem.path, problem.reason))),
     )
+
+
+def _units(reader: Reader) -> tuple[IommuUnit, ...]:
+    # Imported here: a listing needs no register's decoder.
+    from vfiokit.sysfs.units import read_units
+
+    return read_units(reader)
 
 
 def _groups(reader: Reader) -> tuple[IommuGroup, ...]:
@@ -143,6 +154,7 @@ def _device(reader: Reader, parts: Part, name: str, membership: dict[PciAddress,
     vendor, device = entry.pair("PCI_ID", "vendor", "device")
     subsystem_vendor, subsystem_device = entry.pair("PCI_SUBSYS_ID", "subsystem_vendor", "subsystem_device")
     class_code = entry.class_code()
+    driver = entry.driver()
     config = _config(reader, path) if Part.CONFIG in parts else NOT_READ
     parent, dma_device = _place(path)
     return PciDevice(
@@ -152,48 +164,41 @@ def _device(reader: Reader, parts: Part, name: str, membership: dict[PciAddress,
         subsystem_vendor=subsystem_vendor,
         subsystem_device=subsystem_device,
         class_code=class_code,
-        revision=entry.revision() if Part.REVISION in parts else NOT_READ,
-        driver=entry.driver(),
+        revision=entry.required("revision") if Part.REVISION in parts else NOT_READ,
+        driver=driver,
         driver_override=entry.value("driver_override", attributes.override),
         numa_node=entry.value("numa_node", attributes.node),
         is_bridge=_is_bridge(entry, class_code, config),
         parent=parent,
         dma_device=dma_device,
         physfn=entry.link("physfn", PciAddress.parse),
-        boot_vga=entry.value("boot_vga", attributes.boolean),
-        vfio_device=entry.first_in("vfio-dev"),
+        # The kernel shows the attribute for VGA alone.
+        boot_vga=entry.value("boot_vga", attributes.boolean) if _may_be_display(class_code) else None,
+        vfio_device=None if driver is None else entry.first_in("vfio-dev"),
         group=membership[address] if address in membership else entry.link("iommu_group", int),
-        iommu=entry.link("iommu", str) if Part.UNITS in parts else NOT_READ,
+        iommu=entry.unit() if Part.UNITS in parts else NOT_READ,
         config=config,
     )
 
 
 class _Entry:
-    """One function's directory: what is listed in it is worth reading, the rest is absent."""
+    """One function's directory; ``uevent`` holds in one read what several attributes hold."""
 
     def __init__(self, reader: Reader, path: str) -> None:
         self._reader = reader
         self._path = path
-        listing = reader.names(path)
-        self._unlisted = listing if isinstance(listing, Unknown) else None
-        self._names = frozenset(known(listing, []) or ())
-        uevent = reader.value(f"{path}/uevent", attributes.uevent) if "uevent" in self._names else None
+        uevent = reader.value(f"{path}/uevent", attributes.uevent)
+        self._has_uevent = isinstance(uevent, dict)
         self._uevent = uevent if isinstance(uevent, dict) else {}
-        self.vanished = listing is None or (
-            "uevent" in self._names and uevent is None and reader.names(path) is None
-        )
+        self.vanished = uevent is None and reader.names(path) is None
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._names
+    def has_directory(self, name: str) -> bool:
+        return self._reader.is_directory(f"{self._path}/{name}")
 
     def value(self, name: str, parse: Callable[[bytes], _T | None]) -> _T | Unknown | None:
-        if name in self._names:
-            return self._reader.value(f"{self._path}/{name}", parse)
-        return self._unlisted
+        return self._reader.value(f"{self._path}/{name}", parse)
 
     def link(self, name: str, parse: Callable[[str], _T]) -> _T | Unknown | None:
-        if name not in self._names:
-            return self._unlisted
         target = self._reader.target(f"{self._path}/{name}")
         if target is None or isinstance(target, Unknown):
             return target
@@ -203,32 +208,31 @@ class _Entry:
             return self._reader.note(f"{self._path}/{name}", str(error))
 
     def first_in(self, name: str) -> str | Unknown | None:
-        if name not in self._names:
-            return self._unlisted
         names = self._reader.names(f"{self._path}/{name}")
         return names if names is None or isinstance(names, Unknown) else min(names, default=None)
 
     def driver(self) -> str | Unknown | None:
-        # The link appears when the driver is bound; uevent alone names one that is still probing.
-        if "driver" in self._names and "DRIVER" in self._uevent:
-            return self._uevent["DRIVER"]
+        # uevent names a driver that is still probing too; the link appears when it is bound.
+        if self._has_uevent and "DRIVER" not in self._uevent:
+            return None
         return self.link("driver", str)
+
+    def unit(self) -> str | Unknown | None:
+        # An AMD unit is a PCI function itself: there, a directory of this name holds the unit.
+        return None if self.has_directory("iommu") else self.link("iommu", str)
 
     def class_code(self) -> int | Unknown:
         found = _HEX.fullmatch(self._uevent.get("PCI_CLASS", ""))
-        return int(found[0], 16) if found else self._required("class")
-
-    def revision(self) -> int | Unknown:
-        return self._required("revision")
+        return int(found[0], 16) if found else self.required("class")
 
     def pair(self, key: str, first: str, second: str) -> tuple[int | Unknown, int | Unknown]:
         """Read two 16-bit identifiers from uevent, else from an attribute each."""
         found = _ID_PAIR.fullmatch(self._uevent.get(key, ""))
         if found:
             return int(found[1], 16), int(found[2], 16)
-        return self._required(first), self._required(second)
+        return self.required(first), self.required(second)
 
-    def _required(self, name: str) -> int | Unknown:
+    def required(self, name: str) -> int | Unknown:
         value = self.value(name, attributes.hexadecimal)
         return Unknown(f"no {name} attribute") if value is None else value
 
@@ -262,7 +266,11 @@ def _place(path: str) -> tuple[PciAddress | None, PciAddress | None]:
 def _is_bridge(entry: _Entry, class_code: int | Unknown, config: ConfigFacts | Unknown) -> bool:
     if isinstance(config, ConfigFacts):
         return config.header_type in (HeaderType.BRIDGE, HeaderType.CARDBUS)
-    return "pci_bus" in entry or known(class_code, 0) >> 8 in _BRIDGE_CLASSES
+    return known(class_code, 0) >> 8 in _BRIDGE_CLASSES or entry.has_directory("pci_bus")
+
+
+def _may_be_display(class_code: int | Unknown) -> bool:
+    return isinstance(class_code, Unknown) or class_code >> 16 in _DISPLAY_CLASSES
 
 
 def _drivers(reader: Reader, devices: tuple[PciDevice, ...]) -> tuple[Driver, ...]:

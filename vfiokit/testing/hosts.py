@@ -17,7 +17,7 @@ from vfiokit.model.host import Driver, Host, Name, Platform
 from vfiokit.model.iommu import IommuKind, IommuUnit
 from vfiokit.model.unknown import Unknown
 from vfiokit.sysfs.config import NEEDS_PRIVILEGE
-from vfiokit.sysfs.platform import IOMMU_TABLES
+from vfiokit.sysfs.platform import IOMMU_TABLES, NO_FLAGS
 
 __all__ = ["hosts", "topologies"]
 
@@ -232,7 +232,7 @@ def _with_units(draw: Draw, host: Host) -> Host:
     prefix, registers = (
         ("dmar", ("version", "address", "cap", "ecap"))
         if kind is IommuKind.INTEL
-        else ("ivhd", ("cap", "features"))
+        else ("ivhd", ("cap", "features", "features2"))
     )
     names = [f"{prefix}{index}" for index in range(count)]
     chosen = {device.address[:2]: draw(st.sampled_from([None, *names])) for device in host.devices}
@@ -250,7 +250,11 @@ def _with_units(draw: Draw, host: Host) -> Host:
 
 
 def _register(name: str) -> st.SearchStrategy[int]:
-    return st.integers(0, 0xFF) if name == "version" else st.integers(0, 2**64 - 1)
+    # The order in which the kernel prints the two changed: EFR is the larger, since only it has high bits.
+    low, high = {"version": (0, 0xFF), "features": (2**32, 2**64 - 1), "features2": (0, 2**32 - 1)}.get(
+        name, (0, 2**64 - 1)
+    )
+    return st.integers(low, high)
 
 
 def _with_state(draw: Draw, device: PciDevice, host: Host) -> PciDevice:
@@ -280,13 +284,14 @@ def _names(draw: Draw, devices: tuple[PciDevice, ...]) -> tuple[Name, ...]:
 
 @st.composite
 def _platforms(draw: Draw) -> Platform:
+    architecture = draw(st.sampled_from(("x86", "x86", "arm", "riscv", "")))
     return Platform(
         kernel_release=draw(st.sampled_from(("6.12.0", "6.1.0-37-amd64", "7.3.4"))),
         command_line=draw(
             st.sampled_from(("", "quiet", "intel_iommu=on iommu=pt", "pcie_acs_override=downstream"))
         ),
-        hypervisor=draw(st.booleans()),
-        architecture="x86",
+        hypervisor=draw(st.booleans()) if architecture == "x86" else NO_FLAGS,
+        architecture=architecture,
         acpi_tables=None,
         has_iommu_class=False,
         interrupt_remapping=draw(st.booleans()),

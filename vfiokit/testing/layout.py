@@ -4,6 +4,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from vfiokit.address import PciAddress
 from vfiokit.model.device import ConfigFacts, PciDevice
@@ -20,10 +21,10 @@ _PCI = "sys/bus/pci"
 _GROUPS = "sys/kernel/iommu_groups"
 _TABLES = "sys/firmware/acpi/tables"
 _UNSAFE_MODULES = ("iommufd", "vfio_iommu_type1")
-_REGISTER_DIRECTORIES = {IommuKind.INTEL: "intel-iommu", IommuKind.AMD: "amd-iommu"}
 _CPUINFO = {
     "x86": "processor\t: 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu vme{}\n",
     "arm": "CPU implementer\t: 0x41\n",
+    "riscv": "hart\t\t: 0\n",
 }
 
 
@@ -106,8 +107,8 @@ def _put_device(tree: MemorySource, device: PciDevice, places: dict[PciAddress, 
 
 
 def _uevent_lines(device: PciDevice) -> Iterator[str]:
-    if isinstance(device.driver, str):
-        yield f"DRIVER={device.driver}\n"
+    if device.driver is not None:
+        yield f"DRIVER={device.driver if isinstance(device.driver, str) else 'hidden'}\n"
     if isinstance(device.class_code, int):
         yield f"PCI_CLASS={device.class_code:04X}\n"
     if isinstance(device.vendor, int) and isinstance(device.device, int):
@@ -196,9 +197,11 @@ def _put_unit(tree: MemorySource, unit: IommuUnit) -> None:
     tree.add(f"{path}/devices", Directory())
     for address in known(unit.devices, ()):
         tree.add(f"{path}/devices/{address}", Link(f"../../../../{address}"))
-    for name, value in unit.registers:
-        directory = _REGISTER_DIRECTORIES[unit.kind]
-        _put(tree, f"{path}/{directory}/{name}", value, _version if name == "version" else _hex)
+    values = dict(unit.registers)
+    for attribute, names, show in _UNIT_ATTRIBUTES.get(unit.kind, ()):
+        shown = [values[name] for name in names if name in values]
+        unknown = next((value for value in shown if isinstance(value, Unknown)), None)
+        _put(tree, f"{path}/{attribute}", unknown or (tuple(shown) if shown else None), show)
 
 
 def _put_drivers(tree: MemorySource, host: Host) -> None:
@@ -250,10 +253,23 @@ def _letter(value: object) -> str:
     return "Y" if value else "N"
 
 
-def _hex(value: object) -> str:
-    return f"{value:x}"
+def _hex(values: Any) -> str:
+    return ":".join(f"{value:x}" for value in values)
 
 
-def _version(value: object) -> str:
-    assert isinstance(value, int)
-    return f"{value >> 4:x}:{value & 0xF:x}"
+def _version(values: Any) -> str:
+    return f"{values[0] >> 4}:{values[0] & 0xF}"
+
+
+_UNIT_ATTRIBUTES: dict[IommuKind, tuple[tuple[str, tuple[str, ...], Callable[[object], str]], ...]] = {
+    IommuKind.INTEL: (
+        ("intel-iommu/version", ("version",), _version),
+        ("intel-iommu/address", ("address",), _hex),
+        ("intel-iommu/cap", ("cap",), _hex),
+        ("intel-iommu/ecap", ("ecap",), _hex),
+    ),
+    IommuKind.AMD: (
+        ("amd-iommu/cap", ("cap",), _hex),
+        ("amd-iommu/features", ("features", "features2"), _hex),
+    ),
+}

@@ -38,7 +38,7 @@ __all__ = [
 
 
 def parse_register(text: str) -> int:
-    """Read a register as sysfs prints it: hexadecimal without ``0x``.
+    """Read a register as sysfs prints it: hexadecimal without ``0x``, at most 64 bits.
 
     :raises UsageError: if *text* is no such number.
 
@@ -46,8 +46,8 @@ def parse_register(text: str) -> int:
     '0xd2008c222f0606'
     """
     digits = text.strip()
-    if not digits or not set(digits) <= _HEXADECIMAL:
-        raise UsageError("not a hexadecimal register", operation="parse", subject=repr(text))
+    if not 0 < len(digits) <= 16 or not set(digits) <= _HEXADECIMAL:
+        raise UsageError("not a hexadecimal register", operation="parse", subject=repr(text[:40]))
     return int(digits, 16)
 
 
@@ -61,7 +61,7 @@ def parse_vtd_version(text: str) -> int:
     """
     major, colon, minor = text.strip().partition(":")
     if not colon or not all(part.isascii() and part.isdigit() and int(part) < 16 for part in (major, minor)):
-        raise UsageError("not a VT-d version", operation="parse", subject=repr(text), hint="like 1:0")
+        raise UsageError("not a VT-d version", operation="parse", subject=repr(text[:40]), hint="like 1:0")
     return VTD_VER[1].put(VTD_VER[0].put(0, int(minor)), int(major))
 
 
@@ -78,7 +78,7 @@ def parse_amd_features(text: str) -> tuple[int, int]:
     """
     registers = [parse_register(part) for part in text.split(":")]
     if len(registers) > 2:
-        raise UsageError("more than two registers", operation="parse", subject=repr(text))
+        raise UsageError("more than two registers", operation="parse", subject=repr(text[:40]))
     return max(registers), min(registers) if len(registers) == 2 else 0
 
 

@@ -1,9 +1,9 @@
-"""Write down, inside the guest, what the kernel says: groups.json, and viability.json after each step asked for.
+"""Write down, inside the guest, what the kernel says: groups.json, and viability.json after each step.
 
-Stand-alone and plain on purpose: this is the truth that the package's own reading is compared with, so it shares no
-code with it. A step is `NAME=DRIVER[,NAME=DRIVER...]`: NAME is a function of the topology or a full address, DRIVER a
-driver to bind by driver_override, or `none` to leave the function unbound, or `host` to give it back. viability.json
-has one entry for the state at the start and one after each step.
+Stand-alone and plain on purpose: this is the truth that the package's own reading is compared with, so it
+shares no code with it. A step is `NAME=DRIVER[,NAME=DRIVER...]`: NAME is a function of the topology or a
+full address, DRIVER a driver to bind by driver_override, or `none` to leave the function unbound, or
+`host` to give it back. viability.json has one entry for the state at the start and one after each step.
 """
 
 import fcntl
@@ -27,15 +27,20 @@ def main(steps: list[str]) -> None:
     write_json("groups.json", observe())
     states = [viability("")]
     for step in steps:
-        for assignment in step.split(","):
-            name, driver = assignment.split("=")
-            give(address_of(name), driver)
+        take(step)
         states.append(viability(step))
     write_json("viability.json", states)
 
 
+def take(step: str) -> None:
+    """Do what a step says."""
+    for assignment in step.split(","):
+        name, driver = assignment.split("=")
+        give(address_of(name), driver)
+
+
 def observe() -> dict[str, object]:
-    """The groups and devices as sysfs lists them."""
+    """Return the groups and devices as sysfs lists them."""
     return {
         "uname": list(os.uname()),
         "cmdline": read("/proc/cmdline"),
@@ -67,7 +72,7 @@ def observe_device(path: str) -> dict[str, object]:
 
 
 def viability(step: str) -> dict[str, object]:
-    """What VFIO says of every group that has a node, and the driver of every device."""
+    """Ask VFIO about every group that has a node, and sysfs about the driver of every device."""
     nodes = [name for name in listing("/dev/vfio") if name.isdigit()]
     return {
         "step": step,
@@ -105,7 +110,7 @@ def give(address: str, driver: str) -> None:
 
 
 def wait_for_driver(path: str, seconds: float = 20.0) -> None:
-    """Some drivers (NVMe) probe on a thread of their own, and some devices have no host driver at all."""
+    """Wait a while: some drivers (NVMe) probe on a thread of their own; some devices have no host driver."""
     end = time.monotonic() + seconds
     while link(f"{path}/driver") is None and time.monotonic() < end:
         time.sleep(0.05)

@@ -1,0 +1,53 @@
+"""What the guest tests share: the kernels, and how they skip.
+
+VFIOKIT_LAB says what to do where the lab cannot run: `auto` (the default) skips and says so at the end
+of the run, `require` fails, `off` skips all of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+from .initramfs import find_busybox
+from .kernel import Kernel, Unavailable, small_kernel, stock_kernel
+
+LAB = os.environ.get("VFIOKIT_LAB", "auto")
+PROGRAMS = ("qemu-system-x86_64", "setpriv")
+
+
+@pytest.fixture(scope="session")
+def small() -> Kernel:
+    """Return the small kernel, built first where it is not in the cache."""
+    return _kernel(small_kernel)
+
+
+@pytest.fixture(scope="session")
+def stock() -> Kernel:
+    """Return the distribution's kernel."""
+    return _kernel(stock_kernel)
+
+
+def _kernel(find: Callable[[], Kernel]) -> Kernel:
+    try:
+        _check_machine()
+        return find()
+    except Unavailable as error:
+        if LAB == "require":
+            raise
+        pytest.skip(f"guest lab: {error}")
+
+
+@functools.cache
+def _check_machine() -> None:
+    if LAB == "off":
+        raise Unavailable("VFIOKIT_LAB=off")
+    for program in PROGRAMS:
+        if not shutil.which(program):
+            raise Unavailable(f"no {program}: run tools/install-test-deps")
+    if find_busybox() is None:
+        raise Unavailable("no statically linked busybox: run tools/install-test-deps")
