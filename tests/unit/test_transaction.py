@@ -18,9 +18,7 @@ from vfiokit.testing.faults import Crash, Fault, Killed
 from vfiokit.testing.kernel import SimulatedKernel
 from vfiokit.testing.machines import GPU, NIC, NVME, workstation
 
-BIND = Goal(
-    action=Action.BIND, targets=GPU, keep_power=True, owner=Owner(uid=1000, gid=1000, mode=0o600)
-)
+BIND = Goal(action=Action.BIND, targets=GPU, keep_power=True, owner=Owner(uid=1000, gid=1000, mode=0o600))
 LIMITS = Limits(write=20, driver=1, node=1)
 
 
@@ -49,7 +47,9 @@ def everything(kernel: SimulatedKernel) -> dict[str, tuple[str | None, ...]]:
     rows: dict[str, tuple[str | None, ...]] = {}
     for address, state in kernel.state().items():
         path = f"sys/bus/pci/devices/{address}"
-        extra = [kernel.source.read(f"{path}/{name}").decode() for name in ("d3cold_allowed", "power/control")]
+        extra = [
+            kernel.source.read(f"{path}/{name}").decode() for name in ("d3cold_allowed", "power/control")
+        ]
         rows[address] = (*state, *extra)
     return rows
 
@@ -353,7 +353,9 @@ class TestPlanAgainstTheHost:
         kernel.source.add(
             f"sys/kernel/iommu_groups/16/devices/{NVME}", Link(f"../../../../devices/pci0000:00/{NVME}")
         )
-        with pytest.raises(Refused, match="its members were 0000:03:00.0 and are 0000:02:00.0, 0000:03:00.0"):
+        with pytest.raises(
+            Refused, match="its members were 0000:03:00.0 and are 0000:02:00.0, 0000:03:00.0"
+        ):
             desk(kernel, tmp_path).run(plan)
 
     def test_a_holder_that_comes_between_plan_and_unbind_stops_it(self, tmp_path: Path) -> None:
@@ -361,7 +363,9 @@ class TestPlanAgainstTheHost:
         before = everything(kernel)
         plan = desk(kernel, tmp_path).plan(Goal(action=Action.BIND, targets=(NVME,)))
         kernel.processes.start(77, "mount", mounts=("90 22 259:0 / /data rw - ext4 /dev/nvme0n1 rw",))
-        place = next(path for path, _ in kernel.source.nodes() if path.endswith(f"/{NVME}") and "devices/pci" in path)
+        place = next(
+            path for path, _ in kernel.source.nodes() if path.endswith(f"/{NVME}") and "devices/pci" in path
+        )
         from vfiokit.sysfs.memory import File, Link
 
         disk = f"{place}/nvme/nvme0/nvme0n1"
@@ -369,7 +373,9 @@ class TestPlanAgainstTheHost:
         kernel.source.add(f"{disk}/dev", File(b"259:0\n"))
         kernel.source.add(f"{disk}/subsystem", Link("../" * disk.count("/") + "class/block"))
         kernel.source.add("sys/class/block/nvme0n1", Link(f"../../../{disk}"))
-        kernel.processes.start(78, "late", mounts=("90 22 259:0 / /data rw - ext4 /dev/nvme0n1 rw",), namespace=5)
+        kernel.processes.start(
+            78, "late", mounts=("90 22 259:0 / /data rw - ext4 /dev/nvme0n1 rw",), namespace=5
+        )
         with pytest.raises(RolledBack, match="storage-mounted"):
             desk(kernel, tmp_path).run(plan)
         assert everything(kernel) == before

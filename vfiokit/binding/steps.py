@@ -100,7 +100,7 @@ def _override(move: Move, before: str | None, after: str | None) -> Iterator[Ste
 
 
 def _write(kind: StepKind, move: Move, path: str, value: str, undo: str) -> Step:
-    back = "a newline, which clears it" if undo == CLEAR else undo
+    back = "a newline" if undo == CLEAR else undo
     return Step(
         kind=kind, address=move.address, group=move.group, path=path, value=value, undo=f"write {back} there"
     )

@@ -15,8 +15,17 @@ from vfiokit.errors import VfiokitError, one_line
 __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
+    "apply": "Carry out a plan that was made and reviewed before.",
+    "bind": "Give functions to VFIO drivers, as a transaction.",
     "capture": "Record this host into a file that --root opens.",
     "groups": "List IOMMU groups, what is in them, and whether VFIO can own them.",
+    "persist": "Bind functions at boot, if they are still the same.",
+    "plan": "Show what bind, unbind or restore would do.",
+    "recover": "Undo or finish what a crash left half done.",
+    "restore": "Give functions back exactly what they had.",
+    "status": "Show what was moved, and what was left half done.",
+    "unbind": "Leave functions without a driver.",
+    "vfs": "Create or remove virtual functions.",
     "watch": "Report groups, drivers and hot plug as they change.",
     "why": "Explain why a group is what it is, or what joins two functions.",
 }
@@ -69,7 +78,8 @@ def cli(ctx: click.Context, root: str) -> None:
 
     \b
     Exit status: 0 done; 1 a finding or a negative answer; 2 wrong usage; 3 cannot tell;
-    4 refused by a safety rule; 8 not supported here (no IOMMU).
+    4 refused by a safety rule; 5 failed and undone; 6 failed and not wholly undone;
+    7 a write to the kernel is stuck; 8 not supported here (no IOMMU).
     """
     ctx.obj = root
 

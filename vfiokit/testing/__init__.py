@@ -1,4 +1,4 @@
-"""For the tests of vfiokit and of whatever is built on it: drawn hosts, laid out as trees, a kernel that reacts.
+"""For the tests of vfiokit and of whatever is built on it: drawn hosts as trees, a kernel that reacts.
 
 Drawn hosts need hypothesis: ``pip install vfiokit[testing]``.
 """
