@@ -23,6 +23,8 @@ class Action(StrEnum):
     """Leave them without a driver."""
     RESTORE = "restore"
     """Give them back to what they had before vfiokit moved them."""
+    VFS = "vfs"
+    """Create or remove their virtual functions."""
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ def decode_goal(body: Object) -> Goal:
             keep_power=bool(body["keep_power"]),
             owner=None if owner is None else Owner(*(_number(owner[key]) for key in ("uid", "gid", "mode"))),
             wait=float(body["wait"]),
+            vfs=_number(body["vfs"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"no goal: {_reason(error)}", operation="read", subject="plan") from error
@@ -122,12 +123,13 @@ def _identity(body: Object) -> Identity:
 
 
 def _state(body: Object) -> State:
-    cold = body["d3cold_allowed"]
     return State(
         driver=_text(body["driver"]),
         override=_text(body["override"]),
-        d3cold_allowed=None if cold is None else bool(cold),
+        d3cold_allowed=_flag(body["d3cold_allowed"]),
         power_control=_text(body["power_control"]),
+        vfs=_number(body["vfs"]),
+        vfs_autoprobe=_flag(body["vfs_autoprobe"]),
     )
 
 
@@ -138,6 +140,10 @@ def _text(value: object) -> str | None:
     if value is not None and not value.isprintable():
         raise ValueError(f"{value!r} is not one line of text")
     return value
+
+
+def _flag(value: object) -> bool | None:
+    return None if value is None else bool(value)
 
 
 def _number(value: object) -> int | None:

@@ -87,6 +87,7 @@ class FunctionUse:
     :ivar blocks: block devices that rest on it.
     :ivar ranges: what its BARs decode.
     :ivar vfs: virtual functions that are enabled; ``None`` where it can have none.
+    :ivar vfs_autoprobe: whether drivers take them as they appear.
     :ivar mediated: names of mediated devices on it.
     :ivar opens_bus: whether a root bus hangs below it (VMD).
     :ivar tags: mount tags of the shared file systems that it serves (9p, virtiofs).
@@ -107,6 +108,7 @@ class FunctionUse:
     blocks: tuple[Block, ...] = ()
     ranges: tuple[AddressRange, ...] | Unknown = ()
     vfs: int | Unknown | None = None
+    vfs_autoprobe: bool | None = None
     mediated: tuple[str, ...] = ()
     opens_bus: bool = False
     tags: tuple[str, ...] = ()

@@ -137,6 +137,19 @@ class Executor:
                 error, operation=f"bind to {driver}", subject=str(step.address), hint=hint
             ) from error
 
+    def _functions(self, step: Step) -> None:
+        """Wait until the virtual functions are there, each with what a driver needs to be bound to it."""
+        directory, count = f"{DEVICES}/{step.address}", int(step.value)
+
+        def present() -> bool:
+            links = [name for name in listing(self._reader, directory) if name.startswith("virtfn")]
+            targets = [self._reader.target(f"{directory}/{name}") for name in links]
+            ready = [self._reader.value(f"{DEVICES}/{name}/driver_override", bytes) for name in targets]
+            return len(links) == count and None not in ready
+
+        if not self._until(present, self._limits.driver):
+            raise _failed(step, "they did not come")
+
     def _node(self, step: Step) -> None:
         """Wait until the nodes are there and are of the devices that sysfs says they are."""
         missing = list(self._nodes(step.group))
@@ -215,6 +228,8 @@ class Executor:
 
     _DEEDS: ClassVar[dict[StepKind, Callable[["Executor", Step], None]]] = {
         StepKind.LOAD: _load,
+        StepKind.VFS: _write,
+        StepKind.FUNCTIONS: _functions,
         StepKind.POWER: _write,
         StepKind.OVERRIDE: _override,
         StepKind.FREE: _free,
@@ -249,11 +264,15 @@ def read_state(source: Source, address: PciAddress) -> State | None:
         return None
     cold = reader.value(f"{path}/d3cold_allowed", attributes.boolean)
     control = reader.value(f"{path}/power/control", attributes.line)
+    autoprobe = reader.value(f"{path}/sriov_drivers_autoprobe", attributes.boolean)
+    count = reader.value(f"{path}/sriov_numvfs", attributes.integer)
     return State(
         driver=known(reader.target(f"{path}/driver"), None),
         override=known(reader.value(f"{path}/driver_override", attributes.override), None),
         d3cold_allowed=None if isinstance(cold, Unknown) else cold,
         power_control=None if isinstance(control, Unknown) else control,
+        vfs=None if isinstance(count, Unknown) else count,
+        vfs_autoprobe=None if isinstance(autoprobe, Unknown) else autoprobe,
     )
 
 

@@ -1,6 +1,6 @@
 """What somebody wants, what stands and what shall stand: the values that a plan is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from vfiokit.address import PciAddress
@@ -35,6 +35,7 @@ class Goal:
     :ivar keep_power: whether to keep them from losing power while they idle.
     :ivar owner: who gets the VFIO nodes, ``None`` to leave them to root.
     :ivar wait: seconds to wait until nobody holds them.
+    :ivar vfs: how many virtual functions there shall be, for that action.
     """
 
     action: Action
@@ -46,6 +47,7 @@ class Goal:
     keep_power: bool = False
     owner: Owner | None = None
     wait: float = 0.0
+    vfs: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +56,29 @@ class State:
 
     :ivar driver: ``None`` without one.
     :ivar override: the text of ``driver_override``, ``None`` for none.
-    :ivar d3cold_allowed: ``None`` where it is absent or not to be changed; so for *power_control*.
+    :ivar d3cold_allowed: ``None`` where it is absent or not to be changed; so for all that follow.
+    :ivar power_control: ``on`` or ``auto``.
+    :ivar vfs: enabled virtual functions.
+    :ivar vfs_autoprobe: whether drivers take virtual functions as they appear.
     """
 
     driver: str | None = None
     override: str | None = None
     d3cold_allowed: bool | None = None
     power_control: str | None = None
+    vfs: int | None = None
+    vfs_autoprobe: bool | None = None
+
+    def satisfies(self, wanted: "State") -> bool:
+        """Whether it is the wanted state, as far as that says."""
+        optional = ("d3cold_allowed", "power_control", "vfs", "vfs_autoprobe")
+        rest = all(getattr(wanted, name) in (None, getattr(self, name)) for name in optional)
+        return rest and (self.driver, self.override) == (wanted.driver, wanted.override)
+
+    def possible(self, wanted: "State") -> "State":
+        """Return a wanted state without what the function, being in this one, does not show."""
+        optional = ("d3cold_allowed", "power_control", "vfs", "vfs_autoprobe")
+        return replace(wanted, **{name: None for name in optional if getattr(self, name) is None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +107,8 @@ class StepKind(StrEnum):
     """What a step does. Those that write say what and where; the others look."""
 
     LOAD = "load"
+    VFS = "vfs"
+    FUNCTIONS = "functions"
     POWER = "power"
     OVERRIDE = "override"
     FREE = "free"
@@ -108,7 +128,15 @@ class StepKind(StrEnum):
 
 
 _WRITES = frozenset(
-    {StepKind.LOAD, StepKind.POWER, StepKind.OVERRIDE, StepKind.UNBIND, StepKind.PROBE, StepKind.OWN}
+    {
+        StepKind.LOAD,
+        StepKind.VFS,
+        StepKind.POWER,
+        StepKind.OVERRIDE,
+        StepKind.UNBIND,
+        StepKind.PROBE,
+        StepKind.OWN,
+    }
 )
 
 
@@ -139,6 +167,8 @@ class Step:
 
 _TEXTS = {
     StepKind.LOAD: "load module {path}",
+    StepKind.VFS: "write {value} to {path}",
+    StepKind.FUNCTIONS: "wait for {value} virtual functions of{where}",
     StepKind.POWER: "write {value} to {path}",
     StepKind.OVERRIDE: "write {value} to {path}",
     StepKind.FREE: "wait until nobody holds them",

@@ -30,7 +30,7 @@ from vfiokit.model.finding import Severity
 from vfiokit.model.host import Host
 from vfiokit.model.unknown import Unknown, known
 
-__all__ = ["Record", "current_state", "make_plan", "plan_bind", "plan_restore", "plan_unbind"]
+__all__ = ["Record", "current_state", "make_plan", "plan_bind", "plan_restore", "plan_unbind", "plan_vfs"]
 
 _UNREAD = Evidence(
     unseen=tuple((subject, "it was not read") for subject in ("mounts", "handles", "network"))
@@ -87,7 +87,7 @@ def plan_unbind(host: Host, goal: Goal, evidence: Evidence = _UNREAD) -> Plan:
         device = host.device(address)
         if device.driver is not None:
             before = current_state(device, evidence.by_address.get(address))
-            after = replace(before, driver=None, override=NO_DRIVER)
+            after = State(driver=None, override=NO_DRIVER)
             moves.append(_move(host, device, evidence, before, after))
     return _finish(host, goal, evidence, moves, [], ())
 
@@ -115,11 +115,37 @@ def plan_restore(host: Host, goal: Goal, evidence: Evidence, records: Mapping[Pc
             strangers.append(_stranger(address, changed))
             continue
         before = current_state(device, use)
-        after = _restorable(record.original, before)
-        if before != after:
+        after = before.possible(record.original)
+        if not before.satisfies(after):
             module = record.home if after.driver not in dict(evidence.drivers.loaded) else None
             moves.append(replace(_move(host, device, evidence, before, after), module=module))
     return _finish(host, goal, evidence, moves, [], tuple(strangers))
+
+
+def plan_vfs(host: Host, goal: Goal, evidence: Evidence = _UNREAD) -> Plan:
+    """Plan to have a number of virtual functions, which no driver takes as they appear.
+
+    :raises NotFound: if a target does not exist, or it can have no virtual functions.
+    """
+    moves: list[Move] = []
+    verdicts: list[Verdict] = []
+    for address in _ordered(goal.targets):
+        device = host.device(address)
+        use = evidence.by_address.get(address)
+        count = use.vfs if use else None
+        if not isinstance(count, int):
+            raise NotFound("it has no virtual functions", operation="vfs", subject=str(address))
+        if count == goal.vfs:
+            continue
+        if count and goal.vfs:
+            verdicts.append(_other_count(address, count))
+        before = replace(
+            current_state(device, use), vfs=count, vfs_autoprobe=use.vfs_autoprobe if use else None
+        )
+        after = replace(before, vfs=goal.vfs, d3cold_allowed=None, power_control=None)
+        moves.append(_move(host, device, evidence, before, after))
+        verdicts += _virtual_users(host, goal, evidence, address)
+    return _finish(host, goal, evidence, moves, [], tuple(verdicts))
 
 
 def make_plan(host: Host, goal: Goal, evidence: Evidence, records: Mapping[PciAddress, Record]) -> Plan:
@@ -128,6 +154,8 @@ def make_plan(host: Host, goal: Goal, evidence: Evidence, records: Mapping[PciAd
         return plan_bind(host, goal, evidence)
     if goal.action is Action.UNBIND:
         return plan_unbind(host, goal, evidence)
+    if goal.action is Action.VFS:
+        return plan_vfs(host, goal, evidence)
     return plan_restore(host, goal, evidence, records)
 
 
@@ -161,11 +189,10 @@ def _bind(
     module = best_module(evidence.drivers, use.modalias) if use and wanted is None else None
     driver = wanted or (driver_of_module(evidence.drivers, module) if module else DEFAULT_DRIVER)
     before = current_state(device, use)
-    after = replace(before, driver=driver, override=driver)
+    after = State(driver=driver, override=driver)
     if goal.keep_power:
         # What is absent stays absent: only PCI functions with power management have these.
-        cold = None if before.d3cold_allowed is None else False
-        after = replace(after, d3cold_allowed=cold, power_control="on" if before.power_control else None)
+        after = before.possible(replace(after, d3cold_allowed=False, power_control="on"))
     load = (
         None
         if driver in dict(evidence.drivers.loaded)
@@ -274,10 +301,32 @@ def _stranger(address: PciAddress, changed: tuple[str, ...]) -> Verdict:
     )
 
 
-def _restorable(original: State, before: State) -> State:
-    """Return the recorded state, without what the function has no more (or cannot be read now)."""
-    return replace(
-        original,
-        d3cold_allowed=None if before.d3cold_allowed is None else original.d3cold_allowed,
-        power_control=None if before.power_control is None else original.power_control,
+def _other_count(address: PciAddress, count: int) -> Verdict:
+    return Verdict(
+        rule="virtual-functions",
+        severity=Severity.ERROR,
+        address=address,
+        message=f"it has {count} already, and the kernel changes the number from or to none only",
+        evidence=(f"sriov_numvfs: {count}",),
+        remedy="remove them first: vfiokit vfs SELECTOR 0",
+        allowable=False,
     )
+
+
+def _virtual_users(host: Host, goal: Goal, evidence: Evidence, address: PciAddress) -> Iterator[Verdict]:
+    """Yield what stands against the end of the virtual functions that a function has."""
+    virtual = [device for device in host.devices if device.physfn == address]
+    moving = frozenset(device.address for device in virtual)
+    for device in virtual:
+        if occupation(host, device) is Occupation.VFIO:
+            yield Verdict(
+                rule="virtual-function-in-use",
+                severity=Severity.ERROR,
+                address=device.address,
+                message=f"it is still on {device.driver}",
+                evidence=(f"driver: {device.driver}",),
+                remedy="give it back first: vfiokit restore",
+                allowable=False,
+            )
+        case = Case(host, evidence, device, moving, Action.UNBIND)
+        yield from judge(case, goal.allowed, in_use_only=True, waiting=goal.wait > 0)

@@ -19,7 +19,7 @@ __all__ = ["RULES", "Allowance", "Rule", "Verdict", "judge", "parse_allowance"]
 _REFUSE, _WARN = Severity.ERROR, Severity.WARNING
 _BIND = frozenset({Action.BIND})
 _TAKE = frozenset({Action.BIND, Action.UNBIND})
-_ALL = frozenset(Action)
+_ALL = frozenset({Action.BIND, Action.UNBIND, Action.RESTORE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,6 @@ def steps_for(
     groups = sorted({move.group for move in moves if move.group is not None and move.after.driver in vfio})
     return (
         *_loads(moves),
-        *(step for move in order for step in _power(move)),
         *(step for move in order for step in _override(move, move.before.override, steering(move))),
         Step(kind=StepKind.FREE),
         Step(kind=StepKind.CHECK),
@@ -41,6 +40,9 @@ def steps_for(
         *(_probe(move) for move in reversed(rebound) if move.after.driver is not None),
         *(_verify(move) for move in rebound),
         *(step for move in order for step in _override(move, steering(move), move.after.override)),
+        *(step for move in order for step in _virtual_functions(move)),
+        # A VFIO driver's probe switches runtime power management on, and its removal off: last.
+        *(step for move in order for step in _power(move)),
         *(step for group in groups for step in _group(group, owner)),
         Step(kind=StepKind.COMMIT),
     )
@@ -75,6 +77,7 @@ def _loads(moves: tuple[Move, ...]) -> Iterator[Step]:
 def _power(move: Move) -> Iterator[Step]:
     path = f"{DEVICES}/{move.address}"
     before, after = move.before, move.after
+    rebound = before.driver != after.driver
     if after.d3cold_allowed is not None and after.d3cold_allowed != before.d3cold_allowed:
         yield _write(
             StepKind.POWER,
@@ -83,7 +86,7 @@ def _power(move: Move) -> Iterator[Step]:
             str(int(after.d3cold_allowed)),
             str(int(bool(before.d3cold_allowed))),
         )
-    if after.power_control is not None and after.power_control != before.power_control:
+    if after.power_control is not None and (rebound or after.power_control != before.power_control):
         yield _write(
             StepKind.POWER,
             move,
@@ -91,6 +94,24 @@ def _power(move: Move) -> Iterator[Step]:
             after.power_control,
             before.power_control or "auto",
         )
+
+
+def _virtual_functions(move: Move) -> Iterator[Step]:
+    """Change the number of virtual functions, with drivers kept away while they appear."""
+    before, after = move.before, move.after
+    if after.vfs is None:
+        return
+    path = f"{DEVICES}/{move.address}"
+    autoprobe = before.vfs_autoprobe
+    if after.vfs != before.vfs:
+        if after.vfs and autoprobe:
+            yield _write(StepKind.VFS, move, f"{path}/sriov_drivers_autoprobe", "0", "1")
+            autoprobe = False
+        yield _write(StepKind.VFS, move, f"{path}/sriov_numvfs", str(after.vfs), str(before.vfs))
+        yield Step(kind=StepKind.FUNCTIONS, address=move.address, group=move.group, value=str(after.vfs))
+    if after.vfs_autoprobe is not None and autoprobe != after.vfs_autoprobe:
+        value = str(int(after.vfs_autoprobe))
+        yield _write(StepKind.VFS, move, f"{path}/sriov_drivers_autoprobe", value, str(int(bool(autoprobe))))
 
 
 def _override(move: Move, before: str | None, after: str | None) -> Iterator[Step]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vfiokit.address import PciAddress
 from vfiokit.binding.apply import Applied, apply
 from vfiokit.binding.case import Action
 from vfiokit.binding.execute import Limits, own_processes, read_state
@@ -19,6 +20,7 @@ from vfiokit.binding.undo import Undone, put_back
 from vfiokit.binding.usage.read import read_evidence
 from vfiokit.binding.writer import Writer
 from vfiokit.errors import Refused, VfiokitError
+from vfiokit.model.host import Host
 from vfiokit.sysfs.scan import Part, scan
 
 __all__ = ["Desk", "Recovered"]
@@ -66,7 +68,7 @@ class Desk:
         evidence = read_evidence(
             self.writer.source,
             host,
-            [target for target in goal.targets if target in host.by_address],
+            _looked_at(host, goal),
             self.writer.prober,
             ours=frozenset(records),
             own=own_processes(self.writer.source),
@@ -146,7 +148,7 @@ class Desk:
             state = read_state(self.writer.source, move.address)
             if state is None:
                 return False
-            if state != move.after:
+            if not state.satisfies(move.after):
                 moves.append(replace(move, before=state))
         goal = Goal(action=Action(entry.action), targets=tuple(move.address for move in entry.moves))
         plan = Plan(goal=goal, moves=tuple(moves), steps=steps_for(tuple(moves)))
@@ -167,7 +169,7 @@ class Desk:
         if plan.goal.action is Action.RESTORE:
             for address in {*plan.goal.targets, *(move.address for move in plan.moves)}:
                 self.records.drop(address)
-        else:
+        elif plan.goal.action is not Action.VFS:
             self.records.add(plan.moves)
 
     def _forget(self, moves: tuple[Move, ...]) -> None:
@@ -184,7 +186,7 @@ class Desk:
 
     def _no_open_journal(self, plan: Plan) -> None:
         """Refuse to move what an open transaction was moving: its way back would be lost."""
-        moving = {move.address for move in plan.moves}
+        moving = {*plan.goal.targets, *(move.address for move in plan.moves)}
         for entry in self.open_entries():
             shared = sorted(moving & {move.address for move in entry.moves})
             if shared and entry.boot_id == self.writer.boot_id():
@@ -202,6 +204,14 @@ class Desk:
             return
         with hold(self.places.run, {move.group for move in moves}, self.lock_wait):
             yield
+
+
+def _looked_at(host: Host, goal: Goal) -> list[PciAddress]:
+    """Return the functions whose use bears on a goal: its targets, and what ends with them."""
+    found = [target for target in goal.targets if target in host.by_address]
+    if goal.action is Action.VFS:
+        found += [device.address for device in host.devices if device.physfn in found]
+    return found
 
 
 def _verdict(undone: Undone) -> tuple[Outcome, str]:

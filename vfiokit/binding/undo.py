@@ -68,7 +68,7 @@ def put_back(
         state = read_state(writer.source, move.address)
         if state is None:
             gone.append(move.address)
-        elif move.address not in held and _differs(state, move.before):
+        elif move.address not in held and not state.satisfies(move.before):
             back.append(_reverse(move, state, writer))
     errors = _carry_out(tuple(back), writer, journal, limits, held)
     failures = _compare(moves, writer, errors, held)
@@ -112,24 +112,7 @@ def _reverse(move: Move, state: State, writer: Writer) -> Move:
     driver = move.before.driver
     loaded = driver is None or Reader(writer.source).names(f"{DRIVERS}/{driver}") is not None
     return replace(
-        move, before=state, after=_reachable(move.before, state), module=None if loaded else move.home
-    )
-
-
-def _reachable(wanted: State, state: State) -> State:
-    """Return the wanted state without what the function does not show."""
-    return replace(
-        wanted,
-        d3cold_allowed=None if state.d3cold_allowed is None else wanted.d3cold_allowed,
-        power_control=None if state.power_control is None else wanted.power_control,
-    )
-
-
-def _differs(state: State, wanted: State) -> bool:
-    return state != replace(
-        wanted,
-        d3cold_allowed=state.d3cold_allowed if wanted.d3cold_allowed is None else wanted.d3cold_allowed,
-        power_control=state.power_control if wanted.power_control is None else wanted.power_control,
+        move, before=state, after=state.possible(move.before), module=None if loaded else move.home
     )
 
 
@@ -139,7 +122,7 @@ def _compare(
     failures = []
     for move in moves:
         state = read_state(writer.source, move.address)
-        if state is not None and move.address not in held and _differs(state, move.before):
+        if state is not None and move.address not in held and not state.satisfies(move.before):
             found = f"driver {state.driver or 'none'}, override {state.override or 'none'}"
             wanted = f"driver {move.before.driver or 'none'}, override {move.before.override or 'none'}"
             because = f" ({errors[move.address]})" if move.address in errors else ""

@@ -70,12 +70,11 @@ class Worker:
     def _stuck(self, path: str, text: str, limit: float) -> WriteStuck:
         """Leave the child behind; what the kernel says of it goes with the error."""
         stack, state = _proc(self._pid, "stack"), _state(self._pid)
+        where = _proc(self._pid, "wchan").strip()
         assert self._socket is not None
+        # It ends by itself once the write returns. A signal could cut a driver's removal short.
         self._socket.close()
         self._socket = None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._pid, signal.SIGKILL)
-        where = _proc(self._pid, "wchan").strip()
         waits = f", in {where}" if where not in ("", "0") else ""
         return WriteStuck(
             f"no answer within {limit:g} s: pid {self._pid} is in the kernel (state {state}{waits})",

@@ -29,7 +29,16 @@ from vfiokit.render.plan import moved_lines, moved_object, plan_lines, plan_obje
 from vfiokit.sysfs.scan import Part, scan
 from vfiokit.sysfs.source import Source
 
-__all__ = ["Wishes", "carry_out", "goal_options", "live_desk", "run_options", "show_plan"]
+__all__ = [
+    "Wishes",
+    "carry_out",
+    "goal_options",
+    "live_desk",
+    "only_running",
+    "run_options",
+    "run_plan",
+    "show_plan",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -145,7 +154,7 @@ def carry_out(
 ) -> int:
     """Plan and carry out, and say what was moved."""
     with live_desk(ctx, timeout=timeout, lock_wait=lock_wait) as desk:
-        _only_running(desk)
+        only_running(desk)
         plan = desk.plan(wishes.goal(action, _named(desk)))
         return run_plan(desk, plan, as_json=as_json, verbose=verbose)
 
@@ -193,7 +202,11 @@ def _named(desk: Desk) -> Host:
     return scan(desk.writer.source, Part.NAMES)
 
 
-def _only_running(desk: Desk) -> None:
+def only_running(desk: Desk) -> None:
+    """Refuse to change a host that is not running.
+
+    :raises UsageError: if it is not.
+    """
     if isinstance(desk.writer, OfflineWriter):
         desk.writer.write("", "", 0)
 

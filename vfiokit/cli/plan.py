@@ -11,7 +11,7 @@ __all__ = ["command"]
 
 
 @click.command("plan", short_help="Show what bind, unbind or restore would do.")
-@click.argument("action", type=click.Choice([action.value for action in Action]))
+@click.argument("action", type=click.Choice(["bind", "unbind", "restore"]))
 @goal_options
 @click.option("--json", "as_json", is_flag=True, help="Print a document, which vfiokit apply takes.")
 @click.pass_context

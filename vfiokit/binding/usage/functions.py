@@ -35,6 +35,7 @@ def read_function(reader: Reader, device: PciDevice, prober: Prober) -> Function
         blocks=read_blocks(reader, below, prober),
         ranges=_ranges(reader, path),
         vfs=reader.value(f"{path}/sriov_numvfs", attributes.integer),
+        vfs_autoprobe=_flag(reader, f"{path}/sriov_drivers_autoprobe"),
         mediated=tuple(child.name for child in below if child.subsystem == "mdev"),
         opens_bus=not device.is_bridge and opens_bus(reader, path),
         tags=tuple(_tags(reader, below)),
@@ -107,6 +108,11 @@ def _overriders(reader: Reader, address: PciAddress) -> list[str]:
             if isinstance(text, str) and "driver_override" in text and str(address) in text:
                 found.append(f"a udev rule ({directory}/{name})")
     return found
+
+
+def _flag(reader: Reader, path: str) -> bool | None:
+    value = reader.value(path, attributes.boolean)
+    return None if isinstance(value, Unknown) else value
 
 
 def read_serial(source: Source, address: PciAddress) -> str:
