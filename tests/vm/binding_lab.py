@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from .kernel import Kernel
 from .topology import Function, Slot, Topology, single
 
 INSIDE = Path(__file__).parent / "inside"
+PASSED_ON = ("VFIOKIT_LAB_SEEDS", "VFIOKIT_LAB_WRITES")
+"""How many sequences of writes, and how long: what is set here is set in the guest."""
 _MEBIBYTE = 1 << 20
 
 
@@ -61,6 +64,7 @@ def run_scenes(
         "VFIOKIT_UDEV_DIR": "/etc/udev/rules.d",
         "VFIOKIT_DRIVERCTL_DIR": "/etc/driverctl.d",
     }
+    env |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     result = run_guest(
         kernel,
         topology,

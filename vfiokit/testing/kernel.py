@@ -7,7 +7,7 @@ that a scan reads. Faults can be put into any write. It is a :class:`vfiokit.bin
 import errno
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vfiokit.address import PciAddress
 from vfiokit.binding.goal import Owner
@@ -24,12 +24,28 @@ from vfiokit.testing.nodes import VfioNodes
 from vfiokit.testing.processes import Processes
 from vfiokit.testing.simulated_prober import SimulatedProber
 
-__all__ = ["SimulatedKernel"]
+__all__ = ["SimulatedKernel", "VirtualFunctions"]
 
 _DEVICES = "sys/bus/pci/devices"
 _DRIVERS = "sys/bus/pci/drivers"
 _PLAIN = ("sriov_drivers_autoprobe", "d3cold_allowed", "power/control")
 _CLASS_BRIDGE = 0x06
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualFunctions:
+    """The virtual functions that a physical function may have (PCIe 6.0, 9.3.3).
+
+    :ivar total: TotalVFs.
+    :ivar offset: First VF Offset.
+    :ivar stride: VF Stride.
+    :ivar device: VF Device ID, that of the physical function if not given.
+    """
+
+    total: int
+    offset: int = 0x80
+    stride: int = 1
+    device: int | None = None
 
 
 class SimulatedKernel:
@@ -39,7 +55,7 @@ class SimulatedKernel:
     :param drivers: its PCI drivers, the common ones if not given.
     :param node_delay: seconds until the node of a VFIO group appears.
     :param vf_delay: seconds until virtual functions appear.
-    :param total_vfs: how many virtual functions a physical function may have, by address.
+    :param vfs: the virtual functions that physical functions may have, by address.
     :ivar source: the tree; what is not a write may be changed in it freely.
     :ivar writes: every write that came, path and text, those that failed too.
     :ivar stuck: functions whose lock a write holds for ever.
@@ -52,7 +68,7 @@ class SimulatedKernel:
         *,
         node_delay: float = 0.0,
         vf_delay: float = 0.0,
-        total_vfs: dict[PciAddress, int] | None = None,
+        vfs: dict[PciAddress, VirtualFunctions] | None = None,
     ) -> None:
         self.source = layout(host)
         self.host = host
@@ -65,7 +81,7 @@ class SimulatedKernel:
         self.prober = SimulatedProber(self.source)
         self._nodes = VfioNodes(self.source, self._later, node_delay)
         self._vf_delay = vf_delay
-        self._total_vfs = total_vfs or {}
+        self._sriov = vfs or {}
         self._devices = dict(host.by_address)
         self._places = device_directories(host)
         self._furniture: dict[tuple[PciAddress, str], list[tuple[str, Node]]] = {}
@@ -197,7 +213,7 @@ class SimulatedKernel:
     def _write_probe(self, found: re.Match[str], text: str) -> None:
         address = self._known(text)
         if address is None:
-            raise os_error(errno.EINVAL, found[0])
+            raise os_error(errno.ENODEV, found[0])
         # It succeeds whether anything was bound or not.
         self._probe(address)
 
@@ -223,12 +239,14 @@ class SimulatedKernel:
     def _write_vfs(self, found: re.Match[str], text: str) -> None:
         """Change the number of virtual functions (``sriov_numvfs_store``)."""
         address = self._existing(found[1], path=found[0])
-        if address not in self._total_vfs or not text.strip().isdigit():
-            raise os_error(errno.EINVAL if address in self._total_vfs else errno.ENOENT, found[0])
+        if address not in self._sriov:
+            raise os_error(errno.ENOENT, found[0])
+        if not text.strip().isdigit():
+            raise os_error(errno.EINVAL, found[0])
         count, path = int(text), f"{self._places[address]}/sriov_numvfs"
         present = int(self.source.read(path))
         driver = self.drivers.get(self._driver(address) or "")
-        if count > self._total_vfs[address]:
+        if count > self._sriov[address].total:
             raise os_error(errno.ERANGE, found[0])
         if count == present:
             return
@@ -318,7 +336,7 @@ class SimulatedKernel:
         name = self._driver(address)
         if name is None:
             return
-        if address in self._total_vfs:
+        if address in self._sriov:
             self._drop_vfs(address)
         place = self._places[address]
         if self.drivers[name].vfio:
@@ -407,11 +425,13 @@ class SimulatedKernel:
                 self._probe(virtual.address)
 
     def _virtual(self, physical: PciDevice, index: int) -> PciDevice:
-        offset = physical.address.source_id + 0x80 + index
+        shape = self._sriov[physical.address]
+        requester = physical.address.source_id + shape.offset + index * shape.stride
         groups = {device.group for device in self._devices.values() if isinstance(device.group, int)}
         return replace(
             physical,
-            address=PciAddress.from_source_id(physical.address.domain, offset),
+            address=PciAddress.from_source_id(physical.address.domain, requester),
+            device=physical.device if shape.device is None else shape.device,
             physfn=physical.address,
             driver=None,
             driver_override=None,
@@ -480,9 +500,9 @@ class SimulatedKernel:
         self._default(f"{place}/power/control", b"auto\n")
         modalias = f"pci:v{known(device.vendor, 0):08X}d{known(device.device, 0):08X}sv*"
         self._default(f"{place}/modalias", modalias.encode() + b"\n")
-        if address in self._total_vfs:
+        if address in self._sriov:
             self._default(f"{place}/sriov_numvfs", b"0\n")
-            self._default(f"{place}/sriov_totalvfs", f"{self._total_vfs[address]}\n".encode())
+            self._default(f"{place}/sriov_totalvfs", f"{self._sriov[address].total}\n".encode())
             self._default(f"{place}/sriov_drivers_autoprobe", b"1\n")
 
     def _default(self, path: str, data: bytes) -> None:

@@ -1,0 +1,60 @@
+"""Binding in a guest, with the real kernel as the judge: each scene is told by its own traceback."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from .binding_lab import INSIDE, binding_topology, run_scenes
+from .kernel import Kernel
+
+pytestmark = pytest.mark.vm
+
+Results = Mapping[str, str]
+
+
+def scenes_of(script: str) -> list[str]:
+    """Return the names of a script's scenes, without running it."""
+    tree = ast.parse((INSIDE / script).read_text())
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and any(isinstance(mark, ast.Name) and mark.id == "scene" for mark in node.decorator_list)
+    ]
+
+
+def check(results: Results, name: str) -> None:
+    """Fail with the traceback of a scene, or where it did not run."""
+    if results.get(name, "it did not run"):
+        pytest.fail(results.get(name, "it did not run"), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def moved(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    out = tmp_path_factory.mktemp("binding")
+    return run_scenes(small, "binding.py", out, binding_topology(out))
+
+
+@pytest.fixture(scope="module")
+def kept(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    out = tmp_path_factory.mktemp("refusals")
+    return run_scenes(small, "refusals.py", out, binding_topology(out))
+
+
+@pytest.mark.parametrize("name", scenes_of("binding.py"))
+def test_moving(moved: Results, name: str) -> None:
+    check(moved, name)
+
+
+@pytest.mark.parametrize("name", scenes_of("refusals.py"))
+def test_refusing(kept: Results, name: str) -> None:
+    check(kept, name)
+
+
+def test_the_simulation_agrees_with_the_kernel(small: Kernel, tmp_path: Path) -> None:
+    results = run_scenes(small, "agreement.py", tmp_path, binding_topology(tmp_path, disks=1))
+    check(results, "a_random_sequence_of_writes_leaves_the_same_state")
