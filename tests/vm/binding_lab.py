@@ -17,18 +17,28 @@ PASSED_ON = ("VFIOKIT_LAB_SEEDS", "VFIOKIT_LAB_WRITES")
 _MEBIBYTE = 1 << 20
 
 
-def binding_topology(directory: Path, *, disks: int = 3) -> Topology:
-    """Return the topology, its disks being files in a directory."""
+def binding_topology(
+    directory: Path, *, disks: int = 3, before: tuple[Slot, ...] = (), edu: int = 1
+) -> Topology:
+    """Return the topology, its disks being files in a directory.
+
+    :param before: slots that are numbered before all others, so that every bus number moves.
+    :param edu: how many functions the slot of the edu device has.
+    """
     names = ["disk", *(f"disk{number}" for number in range(2, disks + 1))]
     return Topology(
         name="binding",
         slots=(
+            *before,
             *(
-                single(2 + index, "pcie-root-port", single(0, "nvme", name=name, options=(f"drive={name}",)))
+                single(4 + index, "pcie-root-port", single(0, "nvme", name=name, options=(f"drive={name}",)))
                 for index, name in enumerate(names)
             ),
             single(0x10, "pcie-root-port", single(0, "igb", name="network")),
-            single(0x11, "edu", name="edu"),
+            Slot(
+                number=0x11,
+                functions=(Function(device="edu", name="edu"),) + (Function(device="edu"),) * (edu - 1),
+            ),
             single(
                 0x12,
                 "pcie-root-port",
@@ -55,13 +65,13 @@ def binding_topology(directory: Path, *, disks: int = 3) -> Topology:
 def run_scenes(
     kernel: Kernel, script: str, out: Path, topology: Topology, *arguments: str, **options: object
 ) -> Mapping[str, str]:
-    """Boot, run the scenes of a script, and return the traceback of each that failed, empty for the others."""
+    """Boot, run the scenes of a script, and return the traceback of each, empty for those that hold."""
     state = out / "state"
     env = {
         "VFIOKIT_RUN_DIR": "/run/vfiokit",
         "VFIOKIT_STATE_DIR": str(state / "lib"),
         "VFIOKIT_CONFIG_DIR": str(state / "etc"),
-        "VFIOKIT_UDEV_DIR": "/etc/udev/rules.d",
+        "VFIOKIT_UDEV_DIR": str(state / "rules"),
         "VFIOKIT_DRIVERCTL_DIR": "/etc/driverctl.d",
     }
     env |= {name: os.environ[name] for name in PASSED_ON if name in os.environ}

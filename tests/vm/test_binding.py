@@ -10,6 +10,7 @@ import pytest
 
 from .binding_lab import INSIDE, binding_topology, run_scenes
 from .kernel import Kernel
+from .topology import single
 
 pytestmark = pytest.mark.vm
 
@@ -58,3 +59,21 @@ def test_refusing(kept: Results, name: str) -> None:
 def test_the_simulation_agrees_with_the_kernel(small: Kernel, tmp_path: Path) -> None:
     results = run_scenes(small, "agreement.py", tmp_path, binding_topology(tmp_path, disks=1))
     check(results, "a_random_sequence_of_writes_leaves_the_same_state")
+
+
+@pytest.fixture(scope="module")
+def booted(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Boot three times: configure, come back to the same hardware, come back to other hardware."""
+    out = tmp_path_factory.mktemp("reboot")
+    same = binding_topology(out, disks=1)
+    card = single(2, "pcie-root-port", single(0, "e1000e"))
+    other = binding_topology(out, disks=1, before=(card,), edu=2)
+    results: dict[str, str] = {}
+    for topology, name in zip((same, same, other), scenes_of("reboot.py"), strict=True):
+        results |= run_scenes(small, "reboot.py", out, topology, name)
+    return results
+
+
+@pytest.mark.parametrize("name", scenes_of("reboot.py"))
+def test_rebooting(booted: Results, name: str) -> None:
+    check(booted, name)

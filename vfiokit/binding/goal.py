@@ -8,7 +8,7 @@ from vfiokit.binding.case import Action
 from vfiokit.binding.identity import Identity
 from vfiokit.binding.safety import Allowance, Verdict
 
-__all__ = ["Goal", "Left", "Move", "Owner", "Plan", "State", "Step", "StepKind"]
+__all__ = ["Goal", "Left", "Move", "Owner", "Persisted", "Plan", "State", "Step", "StepKind"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,22 @@ class Move:
     module: str | None = None
     home: str | None = None
     suppliers: tuple[PciAddress, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Persisted:
+    """A function that is to be bound at boot.
+
+    :ivar identity: what it was when that was asked for.
+    :ivar members: its IOMMU group then, itself included.
+    :ivar module: what brings the driver.
+    """
+
+    address: PciAddress
+    identity: Identity
+    members: tuple[PciAddress, ...]
+    driver: str
+    module: str
 
 
 class StepKind(StrEnum):

@@ -47,18 +47,41 @@ def draw(chance: random.Random, places: dict[str, str]) -> tuple[str, str]:
     name = chance.choice(NAMES)
     where = places[name]
     home = HOME.get(name, "vfio-pci")
+    some = (home, "vfio-pci", "pci-stub", driver(where) or home)
     kinds = {
-        "override": (f"sys/bus/pci/devices/{where}/driver_override", chance.choice((home, "vfio-pci", "pci-stub", "none", "\n", "vfio-pci\n"))),
-        "unbind": (f"sys/bus/pci/drivers/{chance.choice((home, 'vfio-pci', 'pci-stub', driver(where) or home))}/unbind", where),
+        "override": (
+            f"sys/bus/pci/devices/{where}/driver_override",
+            chance.choice((home, "vfio-pci", "pci-stub", "none", "\n", "vfio-pci\n")),
+        ),
+        "unbind": (f"sys/bus/pci/drivers/{chance.choice(some)}/unbind", where),
         "bind": (f"sys/bus/pci/drivers/{chance.choice((home, 'vfio-pci', 'pci-stub'))}/bind", where),
         "probe": ("sys/bus/pci/drivers_probe", chance.choice((where, where, where, "0000:ff:1f.7"))),
-        "new_id": (f"sys/bus/pci/drivers/{chance.choice(('vfio-pci', 'pci-stub'))}/new_id", IDS[chance.choice(sorted(IDS))]),
-        "remove_id": (f"sys/bus/pci/drivers/{chance.choice(('vfio-pci', 'pci-stub'))}/remove_id", IDS[chance.choice(sorted(IDS))]),
+        "new_id": (
+            f"sys/bus/pci/drivers/{chance.choice(('vfio-pci', 'pci-stub'))}/new_id",
+            IDS[chance.choice(sorted(IDS))],
+        ),
+        "remove_id": (
+            f"sys/bus/pci/drivers/{chance.choice(('vfio-pci', 'pci-stub'))}/remove_id",
+            IDS[chance.choice(sorted(IDS))],
+        ),
         "short_id": ("sys/bus/pci/drivers/vfio-pci/new_id", "1234"),
         "bridge": ("sys/bus/pci/drivers/vfio-pci/bind", places["bridge"]),
-        "vfs": (f"sys/bus/pci/devices/{places['network']}/sriov_numvfs", chance.choice(("0", "1", "2", "99", "x"))),
+        "vfs": (
+            f"sys/bus/pci/devices/{places['network']}/sriov_numvfs",
+            chance.choice(("0", "1", "2", "99", "x")),
+        ),
     }
-    weights = {"override": 6, "unbind": 6, "bind": 4, "probe": 6, "new_id": 1, "remove_id": 1, "short_id": 1, "bridge": 1, "vfs": 2}
+    weights = {
+        "override": 6,
+        "unbind": 6,
+        "bind": 4,
+        "probe": 6,
+        "new_id": 1,
+        "remove_id": 1,
+        "short_id": 1,
+        "bridge": 1,
+        "vfs": 2,
+    }
     return kinds[chance.choices(list(weights), list(weights.values()))[0]]
 
 
@@ -89,7 +112,9 @@ def compare(seed: int) -> None:
         assert real == simulated, said
         for where in (*places.values(), *virtual(places["network"])):
             real_state = (driver(where), override(where))
-            assert kernel.state()[where] == real_state, f"{where}: {real_state}, {kernel.state()[where]}{said}"
+            assert kernel.state()[where] == real_state, (
+                f"{where}: {real_state}, {kernel.state()[where]}{said}"
+            )
         present = {name for name in os.listdir(DEVICES) if not name.startswith("0000:00")}
         assert {name for name in kernel.state() if not name.startswith("0000:00")} == present, said
     give_everything_back(places)
@@ -109,9 +134,8 @@ def give_everything_back(places: dict[str, str]) -> None:
     write(f"{DEVICES}/{places['network']}/sriov_numvfs", "0")
     for name in NAMES:
         where = places[name]
-        if driver(where) != HOME.get(name):
-            if driver(where):
-                write(f"{DEVICES}/{where}/driver/unbind", where)
+        if driver(where) and driver(where) != HOME.get(name):
+            write(f"{DEVICES}/{where}/driver/unbind", where)
         write(f"{DEVICES}/{where}/driver_override", "\n")
         write("/sys/bus/pci/drivers_probe", where)
 

@@ -276,7 +276,8 @@ def a_write_that_never_returns_is_named_and_left_alone() -> None:
         answer = vfiokit("restore", where, "--allow", f"group-open={where}", "--timeout", "2")
         answer.expect(7, "no answer within 2 s", "is in the kernel (state", "vfio_unregister")
         vfiokit("status").expect(1, "stuck: restore", where)
-    XX
+        again = ("--allow", f"group-open={where}", "--lock-wait", "0.1")
+        vfiokit("restore", where, *again).expect(4, "held by pid")
         vfiokit("bind", other).expect(0)
         vfiokit("restore", other).expect(0)
     wait_for(lambda: driver(where) is None)

@@ -1,4 +1,4 @@
-"""The scenes of refusal, in the guest: what the host uses is not taken from it, and it is said how it is used."""
+"""The scenes of refusal, in the guest: what the host uses is not taken from it, and it is said how."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def a_disk_mounted_in_another_mount_namespace_only() -> None:
     disk = disk_of("disk")
     os.makedirs("/mnt/b", exist_ok=True)
     command = f"mount /dev/{disk} /mnt/b && echo ready && sleep 1000"
-    process = subprocess.Popen(["unshare", "-m", "sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        ["unshare", "-m", "sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -74,7 +76,8 @@ def a_disk_with_data_that_nobody_uses_is_a_warning() -> None:
 @scene
 def a_disk_that_fstab_names() -> None:
     disk = disk_of("disk")
-    sh(f"cp /etc/fstab /tmp/fstab 2>/dev/null || : > /tmp/fstab; echo '/dev/{disk} /srv/data ext4 noauto 0 0' >> /etc/fstab")
+    sh("cp /etc/fstab /tmp/fstab 2>/dev/null || : > /tmp/fstab")
+    sh(f"echo '/dev/{disk} /srv/data ext4 noauto 0 0' >> /etc/fstab")
     with undone("cp /tmp/fstab /etc/fstab"):
         refused("disk", "storage-configured", f"etc/fstab: /dev/{disk} /srv/data")
 
@@ -97,15 +100,23 @@ def disks_below_md_lvm_and_luks() -> None:
         f"vgchange {LVM} -an vg",
         "mdadm --stop /dev/md0",
         f"mdadm --zero-superblock /dev/{one} /dev/{two}",
-        f"dd if=/dev/zero of=/dev/{one} bs=1M count=4; dd if=/dev/zero of=/dev/{two} bs=1M count=4",
+        f"for disk in {one} {two}; do dd if=/dev/zero of=/dev/$disk bs=1M count=4; done",
     ):
-        sh(f"pvcreate {LVM} /dev/md0 && vgcreate {LVM} vg /dev/md0 && lvcreate {LVM} -y -Wn -n root -l 100%FREE vg")
-        sh("echo secret > /tmp/key && cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "
-           "/dev/vg/root /tmp/key && cryptsetup open /dev/vg/root crypt --key-file /tmp/key")
+        sh(f"pvcreate {LVM} /dev/md0 && vgcreate {LVM} vg /dev/md0")
+        sh(f"lvcreate {LVM} -y -Wn -n root -l 100%FREE vg && echo secret > /tmp/key")
+        quick = "--type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000"
+        sh(f"cryptsetup luksFormat -q {quick} /dev/vg/root /tmp/key")
+        sh("cryptsetup open /dev/vg/root crypt --key-file /tmp/key")
         sh("mkfs.ext4 -q /dev/mapper/crypt && mkdir -p /mnt/c && mount /dev/mapper/crypt /mnt/c")
         for name, disk in (("disk2", one), ("disk3", two)):
             chain = f"{disk} > md0 (md raid1) > dm-0 (LVM vg-root) > dm-1 (CRYPT crypt)"
-            refused(name, "storage-holder", f"holders: {chain}", f"{chain}: ext4 on /mnt/c in mnt:[", "[storage-mounted]")
+            refused(
+                name,
+                "storage-holder",
+                f"holders: {chain}",
+                f"{chain}: ext4 on /mnt/c in mnt:[",
+                "[storage-mounted]",
+            )
 
 
 @scene
@@ -165,7 +176,8 @@ def a_card_in_a_bond() -> None:
     sh(f"ip link add bond7 type bond && ip link set {name} down && ip link set {name} master bond7")
     with undone("ip link del bond7"):
         refused("network", "net-stacked", f"bond7 on {name}")
-        sh("ip link set bond7 up && ip addr add 198.51.100.7/24 dev bond7 && ip route add default dev bond7 table 77")
+        sh("ip link set bond7 up && ip addr add 198.51.100.7/24 dev bond7")
+        sh("ip route add default dev bond7 table 77")
         found = f"route default (IPv4) through bond7 table {table_that_holds(77)}"
         refused("network", "net-default-route", found, "bond7: 198.51.100.7")
 
@@ -206,7 +218,8 @@ def a_card_that_a_process_uses_through_vfio() -> None:
 @scene
 def a_foreign_override() -> None:
     where = address("network")
-    sh(f"echo some-driver > {DEVICES}/{where}/driver_override && mkdir -p /etc/driverctl.d && echo some-driver > /etc/driverctl.d/pci-{where}")
+    sh(f"echo some-driver > {DEVICES}/{where}/driver_override && mkdir -p /etc/driverctl.d")
+    sh(f"echo some-driver > /etc/driverctl.d/pci-{where}")
     with undone(f"echo > {DEVICES}/{where}/driver_override; rm /etc/driverctl.d/pci-{where}"):
         refused("network", "foreign-override", "driver_override: some-driver", "driverctl (etc/driverctl.d/")
 

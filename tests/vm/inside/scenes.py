@@ -1,4 +1,4 @@
-"""What the scenes of the guest share: running commands, looking at the kernel plainly, telling how a scene went.
+"""What the scenes of the guest share: commands, a plain look at the kernel, telling how a scene went.
 
 The plain look shares no code with the package: it is what the package is held against.
 """
