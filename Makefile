@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest
 .PHONY: test check deps lint types layers unit vm lab lab-fuzz examples docs bench clean
 
 test: deps lint types layers docs
-	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) --cov --cov-report=term
+	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) -n 2 --dist worksteal --cov --cov-report=term
 
 check: $(STAMP) lint types layers docs unit
 
@@ -36,13 +36,14 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
-	$(BIN)/mypy --explicit-package-bases tests/vm benchmarks
+	$(BIN)/mypy --explicit-package-bases --exclude tests/vm/inside tests/vm
+	MYPYPATH=tests/vm/inside:benchmarks $(BIN)/mypy --explicit-package-bases tests/vm/inside benchmarks
 
 layers: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 unit: $(STAMP)
-	$(PYTEST) -n 2 -m 'not vm' --cov --cov-report=term
+	$(PYTEST) -n 2 --dist worksteal -m 'not vm' --cov --cov-report=term
 
 vm: deps
 	$(PYTEST) tests/vm

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.repo.consoles import CHECKOUT
 from vfiokit import errors
 from vfiokit.analysis.changes import changes
+from vfiokit.analysis.grouping import JoinRule
 from vfiokit.analysis.isolation import explain, relate
 from vfiokit.analysis.platform import host_findings
 from vfiokit.analysis.units import describe_units
@@ -228,6 +229,12 @@ def test_the_manifest_is_documented(data: st.DataObject) -> None:
 def test_every_example_is_documented() -> None:
     (rows,) = (rows for _, title, rows in tables("examples.md") if title == "Example")
     assert {codes_in(row[0])[0] for row in rows} == set(example_names())
+
+
+def test_steps_of_grouping_are_quoted_as_they_are_worded() -> None:
+    page = (CHECKOUT / "docs" / "explanation" / "grouping.md").read_text()
+    quoted = {" ".join(text.split()) for text in codes_in(page)}
+    assert {rule.value for rule in JoinRule} <= quoted
 
 
 def test_every_exit_status_is_documented() -> None:

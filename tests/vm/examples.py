@@ -103,8 +103,10 @@ def record(name: str) -> Path:
     target = TARGET / f"{name}.tar.xz"
     with tempfile.TemporaryDirectory(prefix="vfiokit-example-") as directory:
         out = Path(directory)
-        arguments = (example.topology, RECORD, *example.steps)
-        run_guest(stock_kernel(), *arguments, iommu=example.iommu, out_dir=out).check()
+        result = run_guest(
+            stock_kernel(), example.topology, RECORD, *example.steps, iommu=example.iommu, out_dir=out
+        )
+        result.check()
         TARGET.mkdir(exist_ok=True)
         target.write_bytes((out / "host.tar.xz").read_bytes())
     return target

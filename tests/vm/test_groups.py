@@ -15,7 +15,7 @@ from vfiokit.analysis.grouping import predict
 from vfiokit.analysis.isolation import Agreement, explain, relate
 from vfiokit.analysis.peers import Passage
 from vfiokit.analysis.topology import Topology as Rules
-from vfiokit.analysis.topology import order_by_number
+from vfiokit.analysis.topology import has_late_unit, order_by_number
 
 from .drawn import topologies
 from .guests import Report, boot, without_groups
@@ -43,7 +43,7 @@ def by_the_rules(report: Report) -> set[frozenset[str]]:
     """Return the groups that our rules form, given nothing that the kernel concluded."""
     rules = Rules(without_groups(report.host))
     # A virtio unit learns of a function when its driver probes: in which order is all that we are told.
-    order = order_by_number(report.host) if "VIOT" in (report.host.platform.acpi_tables or ()) else None
+    order = order_by_number(report.host) if has_late_unit(report.host) else None
     groups = predict(rules, report.grouped, order=order).groups
     return {frozenset(map(str, members)) for members in groups}
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from vfiokit.address import PciAddress
 from vfiokit.analysis.causes import join_finding, peer_findings, quirk_findings
@@ -36,7 +37,7 @@ class Agreement(Enum):
     LARGER = "larger than the kernel's rules form it"
     DIFFERENT = "other than the kernel's rules form it"
     UNCERTAIN = "not to be predicted without all of config space"
-    NO_GROUP = "it has no group"
+    NO_GROUP = "no IOMMU formed it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ def explain(host: Host, address: PciAddress) -> Explanation:
     device = host.device(address)
     topology = Topology(host)
     members = _observed(host, device)
-    prediction, agreement = _agree(topology, address, members)
+    prediction, agreement = _agree(topology, address, _formed(host, device))
     joins = _joins(prediction, address)
     hops = tuple(_hop(topology, each) for each in (address, *topology.chain(address)))
     causes = tuple(join_finding(topology, join) for join in _joins_of_group(prediction, address))
@@ -140,7 +141,7 @@ def relate(host: Host, one: PciAddress, other: PciAddress) -> Relation:
     """
     first, second = explain(host, one), explain(host, other)
     topology = Topology(host)
-    prediction, _ = _agree(topology, one, first.members)
+    prediction, _ = _agree(topology, one, _formed(host, host.device(one)))
     together = other in prediction.members(one)
     joins = prediction.path(one, other) if together else ()
     observed = None if first.group is None or second.group is None else first.group == second.group
@@ -195,6 +196,12 @@ def _observed(host: Host, device: PciDevice) -> tuple[PciAddress, ...]:
     return known(group.devices, ()) if group else ()
 
 
+def _formed(host: Host, device: PciDevice) -> tuple[PciAddress, ...]:
+    """Return the members of a group that the rules formed: of none that VFIO made up."""
+    group = host.by_group.get(device.group) if isinstance(device.group, int) else None
+    return () if group is None or group.is_noiommu else known(group.devices, ())
+
+
 def _covered(host: Host) -> frozenset[PciAddress]:
     """Return the functions the rules apply to: those with a group, or all where no IOMMU is on."""
     grouped = {
@@ -203,22 +210,17 @@ def _covered(host: Host) -> frozenset[PciAddress]:
     return frozenset(grouped) or frozenset(host.by_address)
 
 
-# What the rules rest on and nobody can see from outside: the likeliest first.
-_ASSUMPTIONS = tuple(
-    (no_alias, unknown_isolates) for no_alias in (False, True) for unknown_isolates in (True, False)
-)
-
-
 def _agree(
     topology: Topology, address: PciAddress, observed: tuple[PciAddress, ...]
 ) -> tuple[Prediction, Agreement]:
     """Predict under each assumption and take the first that fits what the kernel did."""
     rejected: list[Prediction] = []
-    for prediction in _predictions(topology):
+    for assumption in _assumptions(topology):
+        prediction = _predict(topology, assumption)
         if not observed:
             return prediction, Agreement.NO_GROUP
         if prediction.members(address) == observed:
-            return prediction, Agreement.AS_PREDICTED
+            return prediction, _weigh(topology, assumption, address, observed)
         rejected.append(prediction)
     # The first two differ in what is taken for config space that could not be read, and in nothing else.
     likeliest, rival = (prediction.members(address) for prediction in rejected[:2])
@@ -226,13 +228,40 @@ def _agree(
     return rejected[0], agreement
 
 
-def _predictions(topology: Topology) -> Iterator[Prediction]:
-    covered = _covered(topology.host)
+class _Assumption(NamedTuple):
+    """What the rules rest on and nobody can see from outside."""
+
+    order: tuple[PciAddress, ...]
+    no_alias: bool
+    unknown_isolates: bool
+
+
+def _assumptions(topology: Topology) -> Iterator[_Assumption]:
+    """Yield what to assume, the likeliest first."""
     for order in topology.orders:
-        for no_alias, unknown_isolates in _ASSUMPTIONS:
-            yield predict(
-                topology, covered, order=order, unknown_isolates=unknown_isolates, no_alias=no_alias
-            )
+        for no_alias in (False, True):
+            for unknown_isolates in (True, False):
+                yield _Assumption(order, no_alias, unknown_isolates)
+
+
+def _predict(topology: Topology, assumption: _Assumption) -> Prediction:
+    return predict(topology, _covered(topology.host), **assumption._asdict())
+
+
+def _weigh(
+    topology: Topology, assumption: _Assumption, address: PciAddress, observed: tuple[PciAddress, ...]
+) -> Agreement:
+    """Say what a prediction that fits is worth: nothing where config space that was not read decides it."""
+    if not any(_is_hidden(device) for device in topology.host.devices):
+        return Agreement.AS_PREDICTED
+    rival = _predict(topology, assumption._replace(unknown_isolates=not assumption.unknown_isolates))
+    fits = rival.members(address) == observed
+    return Agreement.AS_PREDICTED if fits else Agreement.UNCERTAIN
+
+
+def _is_hidden(device: PciDevice) -> bool:
+    config = device.config
+    return isinstance(config, Unknown) or Unknown in (type(config.port_type), type(config.acs))
 
 
 def _compare(observed: set[PciAddress], predicted: set[PciAddress]) -> Agreement:

@@ -13,7 +13,7 @@ from vfiokit.pci.acs_bits import REQUIRED_FOR_GROUPING, AcsBit
 from vfiokit.pci.quirk_model import AcsIdentity, BridgeFlag
 from vfiokit.pci.quirks import bridge_alias, dma_alias_devfns
 
-__all__ = ["Topology", "order_by_number"]
+__all__ = ["Topology", "has_late_unit", "order_by_number"]
 
 _FACING_DOWN = (PortType.ROOT_PORT, PortType.DOWNSTREAM_PORT, PortType.PCI_TO_PCIE_BRIDGE)
 _LATE_TABLES = frozenset({"VIOT", "IORT", "RIMT"})
@@ -116,8 +116,8 @@ class Topology:
         Where drivers that probed decided it, a function may have had a group before the bridge above it;
         the numbers of the groups tell.
         """
-        tables = known(self.host.platform.acpi_tables, ()) or ()
-        return (self.order, order_by_number(self.host)) if _LATE_TABLES & set(tables) else (self.order,)
+        late = has_late_unit(self.host)
+        return (self.order, order_by_number(self.host)) if late else (self.order,)
 
     @cached_property
     def _chains(self) -> dict[PciAddress, tuple[PciAddress, ...]]:
@@ -197,6 +197,12 @@ class Topology:
             pch_workaround=self.pch_workaround,
             wanted=wanted,
         )
+
+
+def has_late_unit(host: Host) -> bool:
+    """Whether an IOMMU of the host may learn of a function as late as when its driver probes."""
+    tables = known(host.platform.acpi_tables, ()) or ()
+    return not _LATE_TABLES.isdisjoint(tables)
 
 
 def order_by_number(host: Host) -> tuple[PciAddress, ...]:

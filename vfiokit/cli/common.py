@@ -1,7 +1,9 @@
 """What the commands share: the root, names, output that fits where it goes, completion."""
 
+import contextlib
+import gc
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -12,7 +14,28 @@ from vfiokit.sysfs.roots import open_source
 from vfiokit.sysfs.scan import Part, scan
 from vfiokit.sysfs.source import Source
 
-__all__ = ["complete_selector", "echo_lines", "find_names", "is_terminal", "open_root", "warn_problems"]
+__all__ = [
+    "collector_paused",
+    "complete_selector",
+    "echo_document",
+    "echo_lines",
+    "find_names",
+    "is_terminal",
+    "open_root",
+    "warn_problems",
+]
+
+
+@contextlib.contextmanager
+def collector_paused() -> Iterator[None]:
+    """Make many values at once: none is in a cycle, and the collector would walk them all for nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def open_root(ctx: click.Context) -> Source:
@@ -35,8 +58,12 @@ def find_names(source: Source) -> Names:
 
 
 def echo_lines(lines: Iterable[str]) -> None:
-    """Write lines to standard output in one go."""
-    text = "\n".join(map(_safe, lines))
+    """Write lines to standard output in one go; names that would break a line are escaped."""
+    echo_document("\n".join(map(_safe, lines)))
+
+
+def echo_document(text: str) -> None:
+    """Write a text that needs no escaping to standard output, and a newline after it."""
     if text:
         sys.stdout.write(text + "\n")
         # What follows on standard error must not overtake it where both go to one place.
@@ -44,8 +71,8 @@ def echo_lines(lines: Iterable[str]) -> None:
 
 
 def _safe(text: str) -> str:
-    # Lines with a tab are ours, in the format for forums; documents may come whole.
-    return "\t".join(map(one_line, text.split("\t"))) if "\n" not in text else text
+    # A tab stands in front of the lines for forums.
+    return text if text.isprintable() else "\t".join(map(one_line, text.split("\t")))
 
 
 def is_terminal() -> bool:

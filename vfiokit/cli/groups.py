@@ -5,14 +5,16 @@ import click
 from vfiokit.analysis.platform import has_iommu, host_findings
 from vfiokit.analysis.selection import is_name, select_group
 from vfiokit.cli.common import (
+    collector_paused,
     complete_selector,
+    echo_document,
     echo_lines,
     find_names,
     is_terminal,
     open_root,
     warn_problems,
 )
-from vfiokit.errors import CannotTell, NotSupported
+from vfiokit.errors import CannotTell, NotSupported, one_line
 from vfiokit.model.finding import Finding
 from vfiokit.model.group import IommuGroup
 from vfiokit.model.host import Host
@@ -40,14 +42,15 @@ def command(ctx: click.Context, selectors: tuple[str, ...], style: str | None, a
     """
     style = "json" if as_json else style or ("table" if is_terminal() else "plain")
     source = open_root(ctx)
-    host = scan(source, _parts(selectors, style))
+    with collector_paused():
+        host = scan(source, _parts(selectors, style))
     findings = host_findings(host)
     views = [group_view(host, group) for group in _chosen(host, selectors)] if host.groups else []
     names = find_names(source)
     if style == "json":
         from vfiokit.render.json import dumps, groups_document
 
-        echo_lines([dumps(groups_document(source.name, host, views, findings, names))])
+        echo_document(dumps(groups_document(source.name, host, views, findings, names)))
     elif style == "table":
         from vfiokit.render.table import print_groups
 
@@ -78,9 +81,9 @@ def _conclude(host: Host, findings: tuple[Finding, ...], *, quiet: bool) -> int:
     present = has_iommu(host)
     if present:
         if not quiet:
-            click.echo("\n".join(finding_lines(findings)), err=True, nl=bool(findings))
+            click.echo("\n".join(map(one_line, finding_lines(findings))), err=True, nl=bool(findings))
         return 0
-    click.echo("\n".join(finding_lines(findings)), err=True)
+    click.echo("\n".join(map(one_line, finding_lines(findings))), err=True)
     if present is None:
         return CannotTell.exit_status
     click.echo(_EXAMPLE, err=True)

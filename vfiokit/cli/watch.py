@@ -10,7 +10,7 @@ import click
 
 from vfiokit.analysis.changes import Change, changes
 from vfiokit.cli.common import open_root
-from vfiokit.errors import UsageError
+from vfiokit.errors import UsageError, one_line
 from vfiokit.model.unknown import Unknown
 from vfiokit.sysfs.memory import MemorySource
 from vfiokit.sysfs.scan import Part, scan
@@ -48,7 +48,7 @@ def command(
     left = count
     with _events(source) as wait:
         for change in _stream(source, wait, interval, timeout):
-            sys.stdout.write(show(change) + "\n")
+            sys.stdout.write(one_line(show(change)) + "\n")
             sys.stdout.flush()
             left = None if left is None else left - 1
             if left == 0:

@@ -5,7 +5,14 @@ import click
 from vfiokit.analysis.isolation import Agreement, explain, relate
 from vfiokit.analysis.platform import has_iommu
 from vfiokit.analysis.selection import is_name, select_device
-from vfiokit.cli.common import complete_selector, echo_lines, find_names, open_root, warn_problems
+from vfiokit.cli.common import (
+    complete_selector,
+    echo_document,
+    echo_lines,
+    find_names,
+    open_root,
+    warn_problems,
+)
 from vfiokit.errors import CannotTell, NotSupported
 from vfiokit.render.explain import explanation_lines, explanation_object, relation_lines, relation_object
 from vfiokit.render.json import document, dumps
@@ -38,7 +45,10 @@ def command(ctx: click.Context, selector: str, other: str | None, as_json: bool)
         relation = relate(host, *chosen)
         agreements.append(relation.other.agreement)
         body, lines = relation_object(relation), relation_lines(host, relation, names)
-    echo_lines([dumps(document("why", source.name, **body))] if as_json else lines)
+    if as_json:
+        echo_document(dumps(document("why", source.name, **body)))
+    else:
+        echo_lines(lines)
     warn_problems(host)
     present = has_iommu(host)
     if present is None or Agreement.UNCERTAIN in agreements:

@@ -29,6 +29,7 @@ MAX_UNPACKED = 1 << 29
 """Bytes that an archive may unpack to."""
 
 _MAX_MEMBERS = 1 << 20
+_MAX_DEPTH = 256
 _CHUNK = 1 << 20
 _OPENERS: dict[bytes, Callable[[io.BytesIO], IO[bytes]]] = {
     b"\xfd7zXZ\x00": lzma.LZMAFile,
@@ -52,8 +53,10 @@ def open_archive(data: bytes, name: str) -> MemorySource:
     """
     source = MemorySource(name)
     try:
-        with tarfile.open(fileobj=io.BytesIO(_unpack(data, name)), mode="r:") as archive:
+        unpacked = _unpack(data, name)
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
             members = _members(archive, name)
+            _check_end(unpacked, archive.offset)
             top = _top(members)
             manifest = _manifest(archive, members.get(top + MANIFEST), name)
             for path, member in members.items():
@@ -67,8 +70,10 @@ def open_archive(data: bytes, name: str) -> MemorySource:
         OSError,
         ValueError,
         OverflowError,
+        MemoryError,
+        RecursionError,
     ) as error:
-        raise _bad(name, f"damaged archive: {error}") from error
+        raise _bad(name, f"damaged archive: {str(error) or type(error).__name__}") from error
     _add_errors(source, manifest, name)
     return source
 
@@ -96,13 +101,26 @@ def _unpack(data: bytes, name: str) -> bytes:
 def _members(archive: tarfile.TarFile, name: str) -> dict[str, tarfile.TarInfo]:
     members: dict[str, tarfile.TarInfo] = {}
     for member in archive:
-        path = member.name.removeprefix("./").strip("/")
-        if ".." in path.split("/"):
-            raise _bad(name, f"a member that leaves the archive: {member.name!r}")
-        members[path] = member
+        members[_path(member.name, name)] = member
         if len(members) > _MAX_MEMBERS:
             raise _bad(name, f"more than {_MAX_MEMBERS} members")
     return members
+
+
+def _path(text: str, name: str) -> str:
+    """Return the path that a name in the archive stands for, from the root."""
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise _bad(name, f"a member that leaves the archive: {text[:80]!r}")
+    if len(parts) > _MAX_DEPTH:
+        raise _bad(name, f"a member more than {_MAX_DEPTH} directories deep")
+    return "/".join(parts)
+
+
+def _check_end(data: bytes, offset: int) -> None:
+    """Check for the two empty blocks that end a tar: its reader takes a damaged header for the end."""
+    if data[offset : offset + 1024] != bytes(1024):
+        raise EOFError("it has no end, or a damaged header within")
 
 
 def _top(members: dict[str, tarfile.TarInfo]) -> str:
@@ -133,7 +151,8 @@ def _add(source: MemorySource, path: str, member: tarfile.TarInfo, archive: tarf
         source.add(path, Directory(mode))
     elif member.issym():
         source.add(path, Link(member.linkname))
-    elif member.isreg():
+    elif member.isreg() and not member.issparse():
+        # A sparse file costs nothing packed and any amount of memory unpacked.
         source.add(path, File(_content(archive, member), mode))
     elif member.ischr() or member.isblk():
         source.add(path, DeviceNode(DeviceNumber(member.isblk(), member.devmajor, member.devminor), mode))
@@ -154,6 +173,6 @@ def _add_errors(source: MemorySource, manifest: dict[str, Any], name: str) -> No
     try:
         for entry in manifest.get("errors", ()):
             number = getattr(errno, entry["errno"])
-            source.add(str(entry["path"]), Failure(int(number), int(entry.get("mode", 0))))
+            source.add(_path(str(entry["path"]), name), Failure(int(number), int(entry.get("mode", 0))))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _bad(name, f"its manifest lists an error that cannot be replayed: {error}") from error

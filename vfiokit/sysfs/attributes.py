@@ -1,6 +1,7 @@
 """What the text of each attribute means. Every parser takes bytes and raises ValueError on others."""
 
 import re
+from functools import lru_cache
 
 from vfiokit.address import AddressRange
 from vfiokit.model.group import ReservedRegion
@@ -81,6 +82,8 @@ def uevent(data: bytes) -> dict[str, str]:
     return {key: value for key, found, value in pairs if found}
 
 
+# Most groups of a host have the same regions: parsed once, and kept once.
+@lru_cache(maxsize=256)
 def reserved_regions(data: bytes) -> tuple[ReservedRegion, ...]:
     """Read a group's reserved regions: a line each of first address, last address, type.
 

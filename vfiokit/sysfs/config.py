@@ -32,7 +32,7 @@ def config_facts(read: Read) -> ConfigFacts | Unknown:
         return Unknown("config space reads as all ones: the function does not answer")
     header_type = header[0x0E] & 0x7F
     is_bridge = header_type in (HeaderType.BRIDGE, HeaderType.CARDBUS)
-    port_type = _port_type(read, header_type)
+    port_type = _port_type(read, header)
     return ConfigFacts(
         header_type=header_type,
         multifunction=bool(header[0x0E] & 0x80),
@@ -43,13 +43,13 @@ def config_facts(read: Read) -> ConfigFacts | Unknown:
     )
 
 
-def _port_type(read: Read, header_type: int) -> int | Unknown | None:
+def _port_type(read: Read, header: bytes) -> int | Unknown | None:
     hidden = len(read(_HEADER_SIZE, 4)) < 4
-    for found in standard(read, cardbus=header_type == HeaderType.CARDBUS):
+    for found in standard(read, cardbus=header[0x0E] & 0x7F == HeaderType.CARDBUS):
         if found.id == CapabilityId.PCI_EXPRESS:
             flags = read(found.offset + 2, 2)
             return flags[0] >> 4 if len(flags) == 2 else NEEDS_PRIVILEGE
-    has_list = read(0x06, 1)[0] & 0x10
+    has_list = header[0x06] & 0x10
     return NEEDS_PRIVILEGE if hidden and has_list else None
 
 

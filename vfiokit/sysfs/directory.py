@@ -45,7 +45,7 @@ class DirectorySource:
 
     def listdir(self, path: str) -> list[str]:
         """Return the names in a directory, in no order."""
-        return os.listdir(f"{self._root}/{self._directory(path, 0)}")
+        return os.listdir(f"{self._root}/{self._real.get(path) or self._directory(path, 0)}")
 
     def readlink(self, path: str) -> str:
         """Return a link's target as it is written."""
@@ -68,11 +68,11 @@ class DirectorySource:
 
     def _host_path(self, path: str) -> str:
         parent, _, name = path.rpartition("/")
-        return f"{self._root}/{self._directory(parent, 0)}/{name}"
+        return f"{self._root}/{self._real.get(parent) or self._directory(parent, 0)}/{name}"
 
     def _open(self, path: str, depth: int = 0) -> int:
         parent, _, name = path.rpartition("/")
-        real_parent = self._directory(parent, depth)
+        real_parent = self._real.get(parent) or self._directory(parent, depth)
         try:
             descriptor = os.open(f"{self._root}/{real_parent}/{name}", _FLAGS)
         except OSError as error:

@@ -1,6 +1,7 @@
 """Facts about the machine as a whole: kernel, firmware, names of what sits on functions."""
 
 import re
+from functools import lru_cache
 from typing import TypeVar
 
 from vfiokit.address import PciAddress
@@ -24,11 +25,13 @@ _UNSAFE = "sys/module/{}/parameters/allow_unsafe_interrupts"
 _UNSAFE_MODULES = ("iommufd", "vfio_iommu_type1")
 _NOIOMMU = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode"
 _CLASSES = ("net", "block")
-_PCI_NAME = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_PCI_NAME = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]")
 
 _T = TypeVar("_T")
 
 
+# A function is named in its own link, in its group and by what is below it.
+@lru_cache(maxsize=1 << 16)
 def parse_address(name: str) -> PciAddress | None:
     """Return the address that a directory is named for, ``None`` for another name."""
     return PciAddress.parse(name) if _PCI_NAME.fullmatch(name) else None

@@ -1,7 +1,7 @@
 """From what a person writes after ``--root`` to a source."""
 
 import os
-from pathlib import Path
+import stat
 
 from vfiokit.errors import BadRoot
 from vfiokit.sysfs.directory import DirectorySource
@@ -13,7 +13,7 @@ __all__ = ["DEFAULT_EXAMPLE", "example_names", "open_source"]
 DEFAULT_EXAMPLE = "workstation"
 """The example that ``--root example`` opens."""
 
-_EXAMPLES = Path(__file__).parent.parent / "examples"
+_EXAMPLES = os.path.join(os.path.dirname(os.path.dirname(__file__)), "examples")
 _SUFFIX = ".tar.xz"
 _MAX_FILE = 1 << 28
 _HINT = "a directory that looks like /, a capture, or example"
@@ -21,7 +21,9 @@ _HINT = "a directory that looks like /, a capture, or example"
 
 def example_names() -> tuple[str, ...]:
     """Return the names of the captures that ship with vfiokit."""
-    return tuple(sorted(path.name.removesuffix(_SUFFIX) for path in _EXAMPLES.glob(f"*{_SUFFIX}")))
+    return tuple(
+        sorted(name.removesuffix(_SUFFIX) for name in os.listdir(_EXAMPLES) if name.endswith(_SUFFIX))
+    )
 
 
 def open_source(root: str | os.PathLike[str] = "/") -> Source:
@@ -33,10 +35,9 @@ def open_source(root: str | os.PathLike[str] = "/") -> Source:
     text = os.fspath(root)
     if text == "example" or text.startswith("example:"):
         return _open_example(text.partition(":")[2] or DEFAULT_EXAMPLE)
-    path = Path(text)
-    if path.is_dir():
-        return LiveSource() if path.resolve() == Path("/") else DirectorySource(text)
-    return _open_file(path, text)
+    if os.path.isdir(text):
+        return LiveSource() if os.path.realpath(text) == "/" else DirectorySource(text)
+    return _open_file(text, text)
 
 
 def _open_example(name: str) -> Source:
@@ -47,30 +48,30 @@ def _open_example(name: str) -> Source:
             subject=f"example:{name}",
             hint="one of: " + ", ".join(example_names()),
         )
-    return _open_file(_EXAMPLES / f"{name}{_SUFFIX}", f"example:{name}")
+    return _open_file(os.path.join(_EXAMPLES, name + _SUFFIX), f"example:{name}")
 
 
-def _open_file(path: Path, name: str) -> Source:
+def _open_file(path: str, name: str) -> Source:
     # Imported here: tarfile and the decompressors cost more than a whole listing of the live host.
     from vfiokit.sysfs.archive import is_archive, open_archive
 
     try:
-        if not path.is_file():
-            raise BadRoot(
-                "no such file or directory"
-                if not path.exists()
-                else "neither a directory nor a regular file",
-                operation="open",
-                subject=name,
-                hint=_HINT,
-            )
-        if path.stat().st_size > _MAX_FILE:
-            raise BadRoot(f"larger than {_MAX_FILE >> 20} MiB", operation="open", subject=name, hint=_HINT)
-        data = path.read_bytes()
+        data = _content(path, name)
     except OSError as error:
         raise BadRoot(
-            error.strerror or str(error), operation="open", subject=name, errno=error.errno
+            error.strerror or str(error), operation="open", subject=name, errno=error.errno, hint=_HINT
         ) from error
     if not is_archive(data[:512]):
         raise BadRoot("not an archive", operation="open", subject=name, hint=_HINT)
     return open_archive(data, name)
+
+
+def _content(path: str, name: str) -> bytes:
+    # Looked at before it is opened: opening a FIFO would wait for its other end.
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise BadRoot("neither a directory nor a regular file", operation="open", subject=name, hint=_HINT)
+    if status.st_size > _MAX_FILE:
+        raise BadRoot(f"larger than {_MAX_FILE >> 20} MiB", operation="open", subject=name, hint=_HINT)
+    with open(path, "rb") as file:
+        return file.read()

@@ -34,6 +34,7 @@ _DISPLAY_CLASSES = (0x00, 0x03)
 """Base classes with a VGA subclass: of old devices without a class of their own, and of displays."""
 _ID_PAIR = re.compile("([0-9A-Fa-f]{1,4}):([0-9A-Fa-f]{1,4})")
 _HEX = re.compile("[0-9A-Fa-f]{1,6}")
+_NUMBER = re.compile("0|[1-9][0-9]{0,9}")
 _ROOT_BUS = re.compile("pci[0-9a-f]{4,8}:[0-9a-f]{2}")
 
 _T = TypeVar("_T")
@@ -101,7 +102,7 @@ def _groups(reader: Reader) -> tuple[IommuGroup, ...]:
     names = reader.names(_GROUPS)
     if names is None or isinstance(names, Unknown):
         return ()
-    groups = [_group(reader, int(name)) for name in names if name.isascii() and name.isdigit()]
+    groups = [_group(reader, int(name)) for name in names if _NUMBER.fullmatch(name)]
     return tuple(sorted((group for group in groups if group), key=lambda group: group.id))
 
 
