@@ -7,10 +7,7 @@ import os
 import random
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from scenes import DEVICES, address, driver, override, run_all, scene, write
-
+from tests.vm.inside.scenes import DEVICES, address, driver, override, run_all, scene, write
 from vfiokit import PciAddress, scan
 from vfiokit.sysfs.live import LiveSource
 from vfiokit.sysfs.scan import Part

@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import pytest
 
-from scenes import (
+from tests.vm.inside.scenes import (
     DEVICES,
     address,
     disk_of,
@@ -29,6 +30,15 @@ from scenes import (
     viable,
     wait_for,
 )
+from tests.vm.inside.vfio_holder import hold_device
+from vfiokit import PciAddress
+from vfiokit.binding.case import Action
+from vfiokit.binding.goal import Goal
+from vfiokit.binding.live import LiveWriter
+from vfiokit.binding.locks import hold
+from vfiokit.binding.places import Places
+from vfiokit.binding.transaction import Desk
+from vfiokit.errors import RolledBack
 
 MULTI = ("multi0", "multi1", "multi2")
 
@@ -149,31 +159,25 @@ def unbind_keeps_drivers_away() -> None:
     assert state() == before
 
 
-class Killer:
+class Killer(LiveWriter):
     """A writer that kills its process at a write, before or after the kernel has seen it."""
 
-    def __init__(self, writer: object, number: int, *, after: bool) -> None:
-        self.__dict__.update(inner=writer, left=number, after=after)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.inner, name)
+    def __init__(self, number: int, *, after: bool) -> None:
+        super().__init__()
+        self.left = number
+        self.after = after
 
     def write(self, path: str, text: str, limit: float) -> None:
-        self.__dict__["left"] -= 1
+        self.left -= 1
         if self.left < 0 and not self.after:
             os.kill(os.getpid(), signal.SIGKILL)
-        self.inner.write(path, text, limit)
+        super().write(path, text, limit)
         if self.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 @scene
 def a_kill_at_every_write_is_recovered() -> None:
-    from vfiokit import PciAddress
-    from vfiokit.binding.case import Action
-    from vfiokit.binding.goal import Goal
-    from vfiokit.binding.live import LiveWriter
-    from vfiokit.binding.transaction import Desk
 
     before = state()
     targets = tuple(PciAddress.parse(address(name)) for name in MULTI)
@@ -183,7 +187,7 @@ def a_kill_at_every_write_is_recovered() -> None:
         for number in range(9):
             pid = os.fork()
             if pid == 0:
-                Desk(Killer(LiveWriter(), number, after=after)).do(goal)
+                Desk(Killer(number, after=after)).do(goal)
                 os._exit(0)
             assert os.waitpid(pid, 0)[1] == signal.SIGKILL, f"write {number} did not come"
             kills += 1
@@ -197,12 +201,6 @@ def a_kill_at_every_write_is_recovered() -> None:
 
 @scene
 def a_signal_between_two_steps_is_undone() -> None:
-    from vfiokit import PciAddress
-    from vfiokit.binding.case import Action
-    from vfiokit.binding.goal import Goal
-    from vfiokit.binding.live import LiveWriter
-    from vfiokit.binding.transaction import Desk
-    from vfiokit.errors import RolledBack
 
     before = state()
     targets = tuple(PciAddress.parse(address(name)) for name in MULTI)
@@ -211,22 +209,13 @@ def a_signal_between_two_steps_is_undone() -> None:
         if "unbind" in step.text:  # type: ignore[attr-defined]
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with LiveWriter() as writer:
-        try:
-            Desk(writer).do(Goal(action=Action.BIND, targets=targets), interrupt)
-        except RolledBack as error:
-            assert "interrupted" in str(error)
-        else:
-            raise AssertionError("it went on")
+    with LiveWriter() as writer, pytest.raises(RolledBack, match="interrupted"):
+        Desk(writer).do(Goal(action=Action.BIND, targets=targets), interrupt)
     assert state() == before
 
 
 @scene
 def two_runs_at_once_wait_or_name_each_other() -> None:
-    from pathlib import Path
-
-    from vfiokit.binding.locks import hold
-    from vfiokit.binding.places import Places
 
     where = address("network")
     before = state()
@@ -266,8 +255,6 @@ def virtual_functions_come_move_and_go() -> None:
 
 @scene
 def a_write_that_never_returns_is_named_and_left_alone() -> None:
-    from vfio_holder import hold_device
-
     where, other = address("edu"), address("network")
     before = state()
     vfiokit("bind", where).expect(0)

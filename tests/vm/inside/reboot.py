@@ -6,9 +6,7 @@ import glob
 import os
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from scenes import (
+from tests.vm.inside.scenes import (
     address,
     driver,
     group,
@@ -47,9 +45,9 @@ def before_configure() -> None:
     assert driver(address("network")) == "igb"
     vfiokit("persist", "add", address("disk"), "--format", "driverctl").expect(0, "driverctl.d/pci-")
     assert read(f"/etc/driverctl.d/pci-{address('disk')}") == "vfio-pci\n"
-    assert sh(
-        f"driverctl load-override {address('disk')}; readlink /sys/bus/pci/devices/{address('disk')}/driver"
-    )
+    # This kernel has everything built in, which driverctl's modprobe does not know.
+    sh("rm -f /sbin/modprobe && cp /bin/true /sbin/modprobe")
+    sh(f"driverctl load-override {address('disk')}")
     assert driver(address("disk")) == "vfio-pci"
     vfiokit("persist", "remove", address("disk")).expect(0)
     # What is moved before a reboot is known after it.

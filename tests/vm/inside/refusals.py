@@ -8,9 +8,7 @@ import signal
 import subprocess
 import sys
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-from scenes import (
+from tests.vm.inside.scenes import (
     DEVICES,
     address,
     disk_of,
@@ -52,8 +50,8 @@ def a_disk_mounted_in_another_mount_namespace_only() -> None:
     process = subprocess.Popen(
         ["unshare", "-m", "sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         assert "/mnt/b" not in sh("cat /proc/self/mountinfo")
         refused("disk", "storage-mounted", f"{disk}: ext4 on /mnt/b in mnt:[")
@@ -206,7 +204,7 @@ def a_card_with_the_only_ipv6_default_route() -> None:
 
 @scene
 def a_card_that_a_process_uses_through_vfio() -> None:
-    from vfio_holder import hold_device
+    from tests.vm.inside.vfio_holder import hold_device
 
     where = address("edu")
     vfiokit("bind", where).expect(0)
