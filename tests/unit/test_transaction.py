@@ -11,8 +11,10 @@ from vfiokit.binding.execute import Limits
 from vfiokit.binding.goal import Goal, Owner
 from vfiokit.binding.journal import Outcome, read_entry
 from vfiokit.binding.places import Places
+from vfiokit.binding.safety import Allowance
 from vfiokit.binding.transaction import Desk
 from vfiokit.errors import NotRolledBack, Refused, RolledBack, VfiokitError, WriteStuck
+from vfiokit.sysfs.memory import File, Link
 from vfiokit.testing.drivers import common_drivers, vfio_driver
 from vfiokit.testing.faults import Crash, Fault, Killed
 from vfiokit.testing.kernel import SimulatedKernel
@@ -37,13 +39,13 @@ def desk(kernel: SimulatedKernel, directory: Path) -> Desk:
 
 
 def machine() -> SimulatedKernel:
-    """A workstation whose vfio-pci is a module that is not loaded yet."""
+    """Return a workstation whose vfio-pci is a module that is not loaded yet."""
     drivers = [driver for driver in common_drivers() if not driver.vfio]
     return SimulatedKernel(workstation(), [*drivers, vfio_driver(loaded=False)])
 
 
 def everything(kernel: SimulatedKernel) -> dict[str, tuple[str | None, ...]]:
-    """Drivers, overrides and power settings, byte for byte."""
+    """Return drivers, overrides and power settings, byte for byte."""
     rows: dict[str, tuple[str | None, ...]] = {}
     for address, state in kernel.state().items():
         path = f"sys/bus/pci/devices/{address}"
@@ -55,7 +57,7 @@ def everything(kernel: SimulatedKernel) -> dict[str, tuple[str | None, ...]]:
 
 
 WRITES = 26
-"""Writes of the plan: module, power twice and override of four functions, four unbinds, four probes, five nodes."""
+"""Writes of the plan: a module, four overrides, unbinds and probes, eight power settings, five nodes."""
 
 
 def test_the_plan_has_as_many_writes_as_are_tried(tmp_path: Path) -> None:
@@ -202,7 +204,6 @@ class TestGivingBack:
         goal = Goal(action=Action.BIND, targets=(NIC,))
         plan = desk(kernel, tmp_path).plan(goal)
         assert [verdict.rule for verdict in plan.refusals] == ["foreign-override"]
-        from vfiokit.binding.safety import Allowance
 
         allowed = Goal(
             action=Action.BIND, targets=(NIC,), allowed=frozenset({Allowance("foreign-override", NIC)})
@@ -249,7 +250,6 @@ class TestGivingBack:
         desk(kernel, tmp_path).do(Goal(action=Action.BIND, targets=(NIC,)))
         path = next(path for path, _ in kernel.source.nodes() if path.endswith(f"{NIC}/uevent"))
         text = kernel.source.read(path).replace(b"8086:10C9", b"10EC:8168")
-        from vfiokit.sysfs.memory import File
 
         kernel.source.add(path, File(text))
         plan = desk(kernel, tmp_path).plan(Goal(action=Action.RESTORE, targets=(NIC,)))
@@ -322,7 +322,6 @@ class TestJournal:
         with pytest.raises(Killed):
             desk(kernel, tmp_path).do(BIND)
         fresh = machine()
-        from vfiokit.sysfs.memory import File
 
         fresh.source.add("proc/sys/kernel/random/boot_id", File(b"another\n"))
         (recovered,) = desk(fresh, tmp_path).recover()
@@ -348,13 +347,12 @@ class TestPlanAgainstTheHost:
     def test_a_group_that_gained_a_member_is_refused(self, tmp_path: Path) -> None:
         kernel = machine()
         plan = desk(kernel, tmp_path).plan(Goal(action=Action.BIND, targets=(NIC,)))
-        from vfiokit.sysfs.memory import Link
 
         kernel.source.add(
             f"sys/kernel/iommu_groups/16/devices/{NVME}", Link(f"../../../../devices/pci0000:00/{NVME}")
         )
         with pytest.raises(
-            Refused, match="its members were 0000:03:00.0 and are 0000:02:00.0, 0000:03:00.0"
+            Refused, match=r"its members were 0000:03:00\.0 and are 0000:02:00\.0, 0000:03:00\.0"
         ):
             desk(kernel, tmp_path).run(plan)
 
@@ -366,7 +364,6 @@ class TestPlanAgainstTheHost:
         place = next(
             path for path, _ in kernel.source.nodes() if path.endswith(f"/{NVME}") and "devices/pci" in path
         )
-        from vfiokit.sysfs.memory import File, Link
 
         disk = f"{place}/nvme/nvme0/nvme0n1"
         kernel.source.add(f"{disk}/uevent", File(b""))

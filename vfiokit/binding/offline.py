@@ -43,6 +43,9 @@ class OfflineWriter:
         """Return nothing: it is not running."""
         return ""
 
+    def close(self) -> None:
+        """Do nothing."""
+
     def _refusal(self) -> UsageError:
         return UsageError(
             "only the running host can be changed",

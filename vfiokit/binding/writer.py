@@ -54,3 +54,7 @@ class Writer(Protocol):
     def boot_id(self) -> str:
         """Return what is different after every boot."""
         ...
+
+    def close(self) -> None:
+        """Let go of what it keeps for writing."""
+        ...

@@ -20,7 +20,7 @@ from vfiokit.binding.places import Places
 from vfiokit.binding.safety import RULES, Allowance, parse_allowance
 from vfiokit.binding.transaction import Desk
 from vfiokit.binding.writer import Writer
-from vfiokit.cli.common import complete_selector, echo_lines, open_root
+from vfiokit.cli.common import complete_selector, echo_document, echo_lines, open_root
 from vfiokit.errors import Refused, UsageError
 from vfiokit.model.host import Host
 from vfiokit.model.unknown import known
@@ -35,6 +35,7 @@ __all__ = [
     "goal_options",
     "live_desk",
     "only_running",
+    "open_writer",
     "run_options",
     "run_plan",
     "show_plan",
@@ -82,7 +83,9 @@ _RULE_NAMES = frozenset(rule.id for rule in RULES)
 def goal_options(command: _F) -> _F:
     """Add the options that say what is wanted."""
     options = (
-        click.argument("selectors", metavar="SELECTOR...", nargs=-1, shell_complete=complete_selector),
+        click.argument(
+            "selectors", metavar="SELECTOR...", nargs=-1, required=True, shell_complete=complete_selector
+        ),
         click.option(
             "--driver", metavar="NAME", help="The driver or module; the best VFIO driver if not given."
         ),
@@ -136,10 +139,10 @@ def run_options(command: _F) -> _F:
 def live_desk(ctx: click.Context, *, timeout: float = 20.0, lock_wait: float = 10.0) -> Iterator[Desk]:
     """Open the desk on the host that ``--root`` names; only the running one can be changed."""
     source = open_root(ctx)
-    with contextlib.closing(_writer(source)) as writer:
-        # What was moved here says nothing about another host.
-        places = Places.from_environment() if source.name == "/" else _no_places(source)
-        yield Desk(writer.writer, places, limits=Limits(write=timeout), lock_wait=lock_wait)
+    # What was moved here says nothing about another host.
+    places = Places.from_environment() if source.name == "/" else _no_places()
+    with contextlib.closing(open_writer(source)) as writer:
+        yield Desk(writer, places, limits=Limits(write=timeout), lock_wait=lock_wait)
 
 
 def carry_out(
@@ -166,7 +169,7 @@ def run_plan(desk: Desk, plan: Plan, *, as_json: bool, verbose: bool) -> int:
     applied = desk.run(plan, _say if verbose else None)
     if as_json:
         body = moved_object(plan.goal.action.value, applied.moves, plan)
-        echo_lines([dumps(document(plan.goal.action.value, "/", **body))])
+        echo_document(dumps(document(plan.goal.action.value, "/", **body)))
     else:
         echo_lines(moved_lines(applied.moves, plan))
     return 0
@@ -178,7 +181,7 @@ def show_plan(ctx: click.Context, action: Action, wishes: Wishes, *, as_json: bo
         plan = desk.plan(wishes.goal(action, _named(desk)))
         source = desk.writer.source.name
     if as_json:
-        echo_lines([dumps(document("plan", source, **plan_object(plan)))])
+        echo_document(dumps(document("plan", source, **plan_object(plan))))
     else:
         echo_lines(plan_lines(plan))
     return Refused.exit_status if plan.refusals else 0
@@ -211,28 +214,17 @@ def only_running(desk: Desk) -> None:
         desk.writer.write("", "", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """A writer with its end."""
-
-    writer: Writer
-
-    def close(self) -> None:
-        close = getattr(self.writer, "close", None)
-        if close is not None:
-            close()
-
-
-def _writer(source: Source) -> _Open:
+def open_writer(source: Source) -> Writer:
+    """Return what writes to the host that a source reads."""
     if source.name != "/":
-        return _Open(OfflineWriter(source))
+        return OfflineWriter(source)
     # The live writer brings sockets and subprocesses, which no plan of a capture needs.
     from vfiokit.binding.live import LiveWriter
 
-    return _Open(LiveWriter())
+    return LiveWriter()
 
 
-def _no_places(source: Source) -> Places:
+def _no_places() -> Places:
     nowhere = Path("/nonexistent")
     return Places(run=nowhere, state=nowhere, config=nowhere, rules=nowhere, driverctl=nowhere)
 

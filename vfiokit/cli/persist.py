@@ -14,7 +14,7 @@ from vfiokit.binding.identity import identify
 from vfiokit.binding.persist import Shelf, verify
 from vfiokit.binding.transaction import Desk
 from vfiokit.binding.usage.read import read_evidence
-from vfiokit.cli.common import complete_selector, echo_lines
+from vfiokit.cli.common import complete_selector, echo_document, echo_lines
 from vfiokit.cli.moving import Wishes, live_desk, only_running
 from vfiokit.errors import NotSupported, VfiokitError
 from vfiokit.model.finding import Finding, Severity
@@ -87,7 +87,7 @@ def show(ctx: click.Context, as_json: bool) -> int:
         entries = Shelf(desk.places).all().values()
     if as_json:
         body = document("persist", "/", functions=[encode(entry) for entry in entries])
-        echo_lines([dumps(body)])
+        echo_document(dumps(body))
     else:
         echo_lines([f"{entry.address}  {entry.driver}  {_title(entry)}" for entry in entries])
     return 0
@@ -101,7 +101,7 @@ def check(ctx: click.Context, as_json: bool) -> int:
     with live_desk(ctx) as desk:
         findings = [finding for _, each in _verified(desk) for finding in each]
     if as_json:
-        echo_lines([dumps(document("persist", "/", findings=[finding_object(each) for each in findings]))])
+        echo_document(dumps(document("persist", "/", findings=[finding_object(each) for each in findings])))
     else:
         for finding in findings:
             echo_lines([f"{finding.subject}:", *(f"  {line}" for line in finding_lines([finding]))])

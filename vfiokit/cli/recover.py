@@ -3,7 +3,7 @@
 import click
 
 from vfiokit.binding.journal import Outcome
-from vfiokit.cli.common import echo_lines
+from vfiokit.cli.common import echo_document, echo_lines
 from vfiokit.cli.moving import live_desk
 from vfiokit.errors import NotRolledBack, WriteStuck
 from vfiokit.render.json import document, dumps
@@ -34,7 +34,7 @@ def command(ctx: click.Context, finish: bool, as_json: bool, timeout: float, loc
             {"journal": each.entry.name, "outcome": each.outcome.value, "note": each.text}
             for each in recovered
         ]
-        echo_lines([dumps(document("recover", "/", transactions=rows))])
+        echo_document(dumps(document("recover", "/", transactions=rows)))
     else:
         echo_lines([f"{each.entry.name}: {each.outcome.value}: {each.text}" for each in recovered])
         if not recovered:

@@ -10,7 +10,7 @@ from vfiokit.binding.execute import read_state
 from vfiokit.binding.journal import Entry
 from vfiokit.binding.plan import Record
 from vfiokit.binding.transaction import Desk
-from vfiokit.cli.common import echo_lines
+from vfiokit.cli.common import echo_document, echo_lines
 from vfiokit.cli.moving import live_desk
 from vfiokit.render.json import document, dumps
 from vfiokit.render.plan import state_text
@@ -34,7 +34,7 @@ def command(ctx: click.Context, as_json: bool) -> int:
                 "moved": [_record_object(desk, record) for record in records],
                 "open": [_entry_object(entry) for entry in entries],
             }
-            echo_lines([dumps(document("status", desk.writer.source.name, **body))])
+            echo_document(dumps(document("status", desk.writer.source.name, **body)))
         else:
             echo_lines(_lines(desk, records, entries))
     return 1 if entries else 0

@@ -141,6 +141,9 @@ class SimulatedKernel:
         """Return the same until :meth:`reboot`."""
         return self.source.read("proc/sys/kernel/random/boot_id").decode().strip()
 
+    def close(self) -> None:
+        """Do nothing: it can be written to again."""
+
     # What happens to a host without a write.
 
     def unplug(self, address: PciAddress) -> None:
@@ -413,7 +416,9 @@ class SimulatedKernel:
     # Virtual functions.
 
     def _add_vfs(self, address: PciAddress, count: int) -> None:
-        physical = self._devices[address]
+        physical = self._devices.get(address)
+        if physical is None or int(self.source.read(f"{self._places[address]}/sriov_numvfs")) != count:
+            return  # taken back before they came
         for index in range(count):
             virtual = self._virtual(physical, index)
             self._devices[virtual.address] = virtual

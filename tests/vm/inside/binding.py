@@ -297,7 +297,7 @@ def a_holder_that_goes_is_waited_for() -> None:
 @scene
 def names_that_are_no_function_are_refused() -> None:
     vfiokit("bind", "ffff:00:00.0").expect(2, "no PCI function matches")
-    vfiokit("bind", address("disk"), "--allow", "no-such=00:02.0").expect(2, "no such rule")
+    vfiokit("bind", address("disk"), "--allow", f"no-such={address('disk')}").expect(2, "no such rule")
     vfiokit("bind", address("disk"), "--allow", f"storage-root={address('disk')}").expect(
         2, "cannot be allowed"
     )

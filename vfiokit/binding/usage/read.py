@@ -61,6 +61,9 @@ def read_evidence(
     unseen = [("mounts", text) for text in no_mounts]
     unseen += [("handles", text) for text in no_handles]
     unseen += [("network", text) for text in no_network]
+    if not pids:
+        # A capture: what stands on the function was not recorded either.
+        unseen.append(("handles", "no process is to be seen"))
     if isinstance(swaps, Unknown):
         unseen.append(("swap", f"the swap areas: {swaps.reason}"))
     return Evidence(
