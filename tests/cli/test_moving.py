@@ -31,10 +31,7 @@ class TestBinding:
         before = kernel.state()
         answer = vfiokit("bind", "3:0.0")
         assert answer.status == 0
-        assert (
-            answer.out
         assert answer.out.startswith("0000:03:00.0  igb -> vfio-pci\nwarning: 0000:03:00.0 it sleeps")
-        )
         assert vfiokit("bind", "3:0.0").out == "nothing to do: everything is as wanted\n"
         assert vfiokit("status").out == "0000:03:00.0  vfio-pci; had igb\n"
         assert vfiokit("restore", "--all").out == "0000:03:00.0  vfio-pci -> igb\n"
