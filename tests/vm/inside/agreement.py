@@ -7,7 +7,8 @@ import os
 import random
 import sys
 
-from tests.vm.inside.scenes import DEVICES, address, driver, override, run_all, scene, write
+from scenes import DEVICES, address, driver, override, run_all, scene, write
+
 from vfiokit import PciAddress, scan
 from vfiokit.sysfs.live import LiveSource
 from vfiokit.sysfs.scan import Part

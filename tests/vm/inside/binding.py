@@ -10,8 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from tests.vm.inside.scenes import (
+from scenes import (
     DEVICES,
     address,
     disk_of,
@@ -30,7 +29,8 @@ from tests.vm.inside.scenes import (
     viable,
     wait_for,
 )
-from tests.vm.inside.vfio_holder import hold_device
+from vfio_holder import hold_device
+
 from vfiokit import PciAddress
 from vfiokit.binding.case import Action
 from vfiokit.binding.goal import Goal

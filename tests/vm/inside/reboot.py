@@ -6,7 +6,7 @@ import glob
 import os
 import sys
 
-from tests.vm.inside.scenes import (
+from scenes import (
     address,
     driver,
     group,

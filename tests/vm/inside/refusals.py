@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 
-from tests.vm.inside.scenes import (
+from scenes import (
     DEVICES,
     address,
     disk_of,
@@ -204,7 +204,7 @@ def a_card_with_the_only_ipv6_default_route() -> None:
 
 @scene
 def a_card_that_a_process_uses_through_vfio() -> None:
-    from tests.vm.inside.vfio_holder import hold_device
+    from vfio_holder import hold_device
 
     where = address("edu")
     vfiokit("bind", where).expect(0)

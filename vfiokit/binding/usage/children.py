@@ -71,7 +71,8 @@ def _descend(reader: Reader, path: str, found: list[Child], depth: int) -> Unkno
         return names if isinstance(names, Unknown) else Unknown("deeper than any device tree")
     if names is None:
         return None
-    if depth and "uevent" in names:
+    # Reading it, and not only seeing its name, puts it into a recording.
+    if depth and "uevent" in names and reader.value(f"{path}/uevent", bytes) is not None:
         found.append(_child(reader, path, names))
     for name in sorted(names):
         if name in _PLAIN or _PCI.fullmatch(name) or _ROOT_BUS.fullmatch(name):
