@@ -98,7 +98,7 @@ def measure_rebinding() -> None:
         out = Path(directory)
         env = {"VFIOKIT_RUN_DIR": "/run/vfiokit", "VFIOKIT_STATE_DIR": "/var/lib/vfiokit"}
         result = run_guest(
-            small_kernel(), topology(), INSIDE / "time_rebinding.py", out_dir=out, env=env, timeout=580
+            small_kernel(), topology(), INSIDE / "time_rebinding.py", out_dir=out, env=env, timeout=580, cpus=2
         )
         result.check()
         results = json.loads((out / "rebind.json").read_text())
@@ -115,12 +115,12 @@ def topology() -> Topology:
         Slot(
             number=0x04 + slot,
             functions=tuple(
-                Function(device="virtio-rng-pci", name=f"rng{slot}-{function}") for function in range(8)
+                Function(device="virtio-net-pci", name=f"net{slot}-{function}") for function in range(8)
             ),
         )
         for slot in range(8)
     )
-    alone = single(2, "pcie-root-port", single(0, "virtio-rng-pci", name="alone"))
+    alone = single(2, "pcie-root-port", single(0, "virtio-net-pci", name="alone"))
     return Topology(name="rebind", slots=(alone, *slots))
 
 

@@ -101,7 +101,8 @@ class TestStorage:
 
     def test_what_udev_knows_of_a_partition(self, kernel: SimulatedKernel) -> None:
         disk(kernel)
-        text = "S:disk/by-uuid/11-22\nE:ID_FS_UUID=11-22\nE:ID_FS_TYPE=vfat\nE:ID_PART_ENTRY_TYPE=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n"
+        text = "S:disk/by-uuid/11-22\nE:ID_FS_UUID=11-22\nE:ID_FS_TYPE=vfat\n"
+        text += "E:ID_PART_ENTRY_TYPE=C12A7328-F81F-11D2-BA4B-00A0C93EC93B\n"
         kernel.source.add("run/udev/data/b259:1", File(text.encode()))
         (use,) = read(kernel, NVME).functions
         part = next(block for block in use.blocks if block.name == "nvme0n1p1")
@@ -198,7 +199,8 @@ class TestNetwork:
             "proc/net/route",
             File(
                 b"Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n"
-                b"eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\neth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\n"
+                b"eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\n"
+                b"eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\n"
             ),
         )
         kernel.source.add(
@@ -209,8 +211,12 @@ class TestNetwork:
         kernel.source.add(
             "proc/net/ipv6_route",
             File(
-                b"00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 1 0 00000003 eth0\n"
-                b"00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 1 0 00200200 lo\n"
+                b"00000000000000000000000000000000 00 00000000000000000000000000000000 "
+                b"00 fe800000000000000000000000000001 "
+                b"00000400 1 0 00000003 eth0\n"
+                b"00000000000000000000000000000000 00 00000000000000000000000000000000 "
+                b"00 00000000000000000000000000000000 "
+                b"ffffffff 1 0 00200200 lo\n"
             ),
         )
         evidence = read(kernel, NIC)
@@ -230,7 +236,9 @@ class TestNetwork:
         kernel.source.add(
             "proc/net/tcp",
             File(
-                b"  sl  local_address rem_address   st\n   0: 090200C0:0016 010200C0:D431 01\n   1: 080200C0:0016 00000000:0000 0A\n"
+                b"  sl  local_address rem_address   st\n"
+                b"   0: 090200C0:0016 010200C0:D431 01\n"
+                b"   1: 080200C0:0016 00000000:0000 0A\n"
             ),
         )
         mapped = "0000000000000000FFFF00000A0200C0"
@@ -258,7 +266,9 @@ class TestTheRest:
         add(
             "proc/iomem",
             File(
-                b"00001000-0009ffff : System RAM\ne0000000-efffffff : 0000:01:00.0\n  e0000000-e07e8fff : BOOTFB\n"
+                b"00001000-0009ffff : System RAM\n"
+                b"e0000000-efffffff : 0000:01:00.0\n"
+                b"  e0000000-e07e8fff : BOOTFB\n"
             ),
         )
         add("sys/class/vtconsole/vtcon1/name", File(b"(M) frame buffer device\n"))
@@ -287,10 +297,19 @@ class TestTheRest:
 
     def test_keyboards_are_not_power_buttons(self, kernel: SimulatedKernel) -> None:
         text = (
-            'I: Bus=0019\nN: Name="Power Button"\nS: Sysfs=/devices/LNXSYSTM:00/x\nH: Handlers=kbd event0 \nB: EV=3\n\n'
-            f'N: Name="A Keyboard"\nS: Sysfs=/devices/pci0000:00/0000:00:01.0/{GPU[2]}/usb1/1-1/input/input5\n'
+            "I: Bus=0019\n"
+            'N: Name="Power Button"\n'
+            "S: Sysfs=/devices/LNXSYSTM:00/x\n"
+            "H: Handlers=kbd event0 \n"
+            "B: EV=3\n"
+            "\n"
+            f'N: Name="A Keyboard"\n'
+            f"S: Sysfs=/devices/pci0000:00/0000:00:01.0/{GPU[2]}/usb1/1-1/input/input5\n"
             "H: Handlers=sysrq kbd event3 leds \nB: EV=120013\n\n"
-            'N: Name="A Mouse"\nS: Sysfs=/devices/platform/i8042/input6\nH: Handlers=mouse0 event4 \nB: EV=17\n'
+            'N: Name="A Mouse"\n'
+            "S: Sysfs=/devices/platform/i8042/input6\n"
+            "H: Handlers=mouse0 event4 \n"
+            "B: EV=17\n"
         )
         kernel.source.add("proc/bus/input/devices", File(text.encode()))
         assert [(each.name, each.address) for each in read(kernel, GPU[0]).inputs] == [
@@ -300,7 +319,8 @@ class TestTheRest:
 
     def test_domains_of_libvirt(self, kernel: SimulatedKernel) -> None:
         text = (
-            "<domstatus><domain><devices><hostdev mode='subsystem' type='pci' managed='yes'>\n<driver name='vfio'/>\n"
+            "<domstatus><domain><devices><hostdev mode='subsystem' type='pci' managed='yes'>\n"
+            "<driver name='vfio'/>\n"
             "<source>\n<address domain='0x0000' bus='0x03' slot='0x00' function='0x0'/>\n</source></hostdev>"
         )
         kernel.source.add("run/libvirt/qemu/guest.xml", File(text.encode()))
@@ -320,7 +340,10 @@ class TestTheRest:
         kernel.source.add(
             "lib/modules/6.12.0/modules.alias",
             File(
-                b"# aliases\nalias pci:v1* one\nalias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\nalias xvfio_pci:a b\n"
+                b"# aliases\n"
+                b"alias pci:v1* one\n"
+                b"alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n"
+                b"alias xvfio_pci:a b\n"
                 b"alias vfio_pci:v000015B3d0000101Esv*sd*bc*sc*i* mlx5_vfio_pci\n"
             ),
         )

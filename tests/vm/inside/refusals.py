@@ -37,24 +37,24 @@ def table_that_holds(number: int, family: str = "") -> int:
 @scene
 def a_mounted_disk() -> None:
     disk = disk_of("disk")
-    sh(f"mkfs.ext4 -q -F /dev/{disk} && mkdir -p /mnt/a && mount /dev/{disk} /mnt/a")
-    with undone("umount /mnt/a"):
-        refused("disk", "storage-mounted", f"{disk}: ext4 on /mnt/a in mnt:[", "[storage-claimed]")
+    sh(f"mkfs.ext4 -q -F /dev/{disk} && mkdir -p /run/mounted/a && mount /dev/{disk} /run/mounted/a")
+    with undone("umount /run/mounted/a"):
+        refused("disk", "storage-mounted", f"{disk}: ext4 on /run/mounted/a in mnt:[", "[storage-claimed]")
 
 
 @scene
 def a_disk_mounted_in_another_mount_namespace_only() -> None:
     disk = disk_of("disk")
-    os.makedirs("/mnt/b", exist_ok=True)
-    command = f"mount /dev/{disk} /mnt/b && echo ready && sleep 1000"
+    os.makedirs("/run/mounted/b", exist_ok=True)
+    command = f"mount /dev/{disk} /run/mounted/b && echo ready && sleep 1000"
     process = subprocess.Popen(
         ["unshare", "-m", "sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True
     )
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == b"ready\n"
-        assert "/mnt/b" not in sh("cat /proc/self/mountinfo")
-        refused("disk", "storage-mounted", f"{disk}: ext4 on /mnt/b in mnt:[")
+        assert "/run/mounted/b" not in sh("cat /proc/self/mountinfo")
+        refused("disk", "storage-mounted", f"{disk}: ext4 on /run/mounted/b in mnt:[")
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -93,7 +93,7 @@ def disks_below_md_lvm_and_luks() -> None:
     one, two = disk_of("disk2"), disk_of("disk3")
     sh(f"mdadm --create /dev/md0 --run --level=1 --raid-devices=2 --metadata=1.2 /dev/{one} /dev/{two}")
     with undone(
-        "umount /mnt/c",
+        "umount /run/mounted/c",
         "cryptsetup close crypt",
         f"vgchange {LVM} -an vg",
         "mdadm --stop /dev/md0",
@@ -105,14 +105,14 @@ def disks_below_md_lvm_and_luks() -> None:
         quick = "--type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000"
         sh(f"cryptsetup luksFormat -q {quick} /dev/vg/root /tmp/key")
         sh("cryptsetup open /dev/vg/root crypt --key-file /tmp/key")
-        sh("mkfs.ext4 -q /dev/mapper/crypt && mkdir -p /mnt/c && mount /dev/mapper/crypt /mnt/c")
+        sh("mkfs.ext4 -q /dev/mapper/crypt && mkdir -p /run/mounted/c && mount /dev/mapper/crypt /run/mounted/c")
         for name, disk in (("disk2", one), ("disk3", two)):
             chain = f"{disk} > md0 (md raid1) > dm-0 (LVM vg-root) > dm-1 (CRYPT crypt)"
             refused(
                 name,
                 "storage-holder",
                 f"holders: {chain}",
-                f"{chain}: ext4 on /mnt/c in mnt:[",
+                f"{chain}: ext4 on /run/mounted/c in mnt:[",
                 "[storage-mounted]",
             )
 
