@@ -105,7 +105,8 @@ def disks_below_md_lvm_and_luks() -> None:
         quick = "--type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000"
         sh(f"cryptsetup luksFormat -q {quick} /dev/vg/root /tmp/key")
         sh("cryptsetup open /dev/vg/root crypt --key-file /tmp/key")
-        sh("mkfs.ext4 -q /dev/mapper/crypt && mkdir -p /run/mounted/c && mount /dev/mapper/crypt /run/mounted/c")
+        sh("mkfs.ext4 -q /dev/mapper/crypt && mkdir -p /run/mounted/c")
+        sh("mount /dev/mapper/crypt /run/mounted/c")
         for name, disk in (("disk2", one), ("disk3", two)):
             chain = f"{disk} > md0 (md raid1) > dm-0 (LVM vg-root) > dm-1 (CRYPT crypt)"
             refused(
