@@ -77,3 +77,22 @@ def booted(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.mark.parametrize("name", scenes_of("reboot.py"))
 def test_rebooting(booted: Results, name: str) -> None:
     check(booted, name)
+
+
+@pytest.fixture(scope="module")
+def modular(stock: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    out = tmp_path_factory.mktemp("modules")
+    return run_scenes(stock, "modules.py", out, binding_topology(out, disks=1))
+
+
+@pytest.mark.parametrize("name", scenes_of("modules.py"))
+def test_modules(modular: Results, name: str) -> None:
+    check(modular, name)
+
+
+def test_routes_of_other_tables(stock: Kernel, tmp_path: Path) -> None:
+    """The small kernel has one table only."""
+    names = ("a_card_in_a_bond", "a_card_with_the_only_ipv6_default_route")
+    results = run_scenes(stock, "refusals.py", tmp_path, binding_topology(tmp_path, disks=1), *names)
+    for name in names:
+        check(results, name)
