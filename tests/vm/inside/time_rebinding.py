@@ -12,6 +12,12 @@ from collections.abc import Callable
 
 from scenes import address, driver, group, viable, write
 
+from vfiokit import PciAddress
+from vfiokit.binding.case import Action
+from vfiokit.binding.goal import Goal
+from vfiokit.binding.live import LiveWriter
+from vfiokit.binding.transaction import Desk
+
 DEVICES = "/sys/bus/pci/devices"
 ROUNDS = 2
 
@@ -29,6 +35,13 @@ def run(*command: str) -> None:
 
 def ours(where: list[str]) -> None:
     run(sys.executable, "-m", "vfiokit", "bind", *where, "--with-group")
+
+
+def library(where: list[str]) -> None:
+    """Do the same in a process that runs already: plan, rules, transaction, viability."""
+    targets = tuple(PciAddress.parse(each) for each in where)
+    with LiveWriter() as writer:
+        Desk(writer).do(Goal(action=Action.BIND, targets=targets))
 
 
 def driverctl(where: list[str]) -> None:
@@ -78,7 +91,7 @@ def main() -> None:
     os.makedirs(modules)
     with open(f"{modules}/modules.builtin", "w", encoding="ascii") as file:
         file.write("kernel/drivers/vfio/pci/vfio-pci.ko\n")
-    tools = {"vfiokit": ours}
+    tools = {"vfiokit": ours, "vfiokit as a library": library}
     if shutil.which("driverctl"):
         tools["driverctl"] = driverctl
     if shutil.which("dpdk-devbind.py"):
