@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cli.machine import MACHINE, Command, Tree, at
+from vfiokit.analysis.selection import select_device
+from vfiokit.errors import CannotTell
 from vfiokit.model.host import Host
 from vfiokit.model.unknown import Unknown
 from vfiokit.sysfs.capture import RecordingSource
@@ -193,6 +195,14 @@ class TestTrees:
         )
         assert (group["viable"], group["unknown"]["members"]) == (None, "Permission denied")
         assert [each["code"] for each in group["findings"]] == ["members-unknown"]
+
+    def test_functions_that_cannot_be_listed_leave_a_selector_open(self) -> None:
+        tree = layout(MACHINE)
+        tree.remove("sys/bus/pci/devices")
+        tree.add("sys/bus/pci/devices", Failure(errno.EACCES))
+        with pytest.raises(CannotTell, match="could not be listed: Permission denied") as caught:
+            select_device(scan(tree), "0000:00:01.0")
+        assert caught.value.exit_status == 3
 
     def test_a_member_that_the_bus_does_not_list_is_unknown(self, vfiokit: Command, tree: Tree) -> None:
         root = tree(MACHINE)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from vfiokit import Host, open_source, scan
+from vfiokit import Host, describe_units, open_source, scan
 from vfiokit.analysis.isolation import Agreement, explain
 from vfiokit.analysis.platform import has_iommu
 from vfiokit.analysis.viability import viable
+from vfiokit.model.unknown import known
 from vfiokit.sysfs.roots import DEFAULT_EXAMPLE, example_names
 
 GROUPS = {"amd": 5, "no-iommu": 0, "server": 15, "workstation": 15}
@@ -45,6 +46,20 @@ def test_an_example_is_grouped_by_the_rules(name: str) -> None:
         # The AMD unit is a function of its own, and in no group.
         expected = Agreement.NO_GROUP if device.group is None else Agreement.AS_PREDICTED
         assert explain(host, device.address).agreement is expected
+
+
+@pytest.mark.parametrize(("name", "unit"), [("server", "dmar0"), ("workstation", "dmar0"), ("amd", "ivhd0")])
+def test_firmware_puts_behind_a_unit_whom_the_kernel_linked_to_it(name: str, unit: str) -> None:
+    host = read(name)
+    [view] = describe_units(host).views
+    assert view.unit.name == unit
+    assert view.firmware is not None
+    linked = {device.address for device in host.devices if device.iommu == unit}
+    # An AMD unit is a function itself, within the range of its own table.
+    assert {*view.firmware.covers} - linked == {
+        device.address for device in host.devices if device.iommu is None and device.class_code == 0x080600
+    }
+    assert linked == {*known(view.unit.devices, ())} != set()
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from vfiokit import PciAddress
+from vfiokit import PciAddress, describe_units
 from vfiokit.analysis.grouping import predict
 from vfiokit.analysis.isolation import Agreement, explain, relate
 from vfiokit.analysis.peers import Passage
@@ -53,6 +53,7 @@ def check(report: Report) -> None:
     assert by_the_rules(report) == report.groups
     check_listing(report)
     check_why(report)
+    check_units(report)
     check_viability(report)
 
 
@@ -84,6 +85,20 @@ def check_why(report: Report) -> None:
         seen = report.kernel["groups"][number]["devices"] if number else []
         assert list(map(str, explanation.members)) == sorted(seen)
         assert explanation.agreement is (Agreement.AS_PREDICTED if number else Agreement.NO_GROUP)
+
+
+def check_units(report: Report) -> None:
+    """Hold whom firmware's tables put behind each unit against whom the kernel linked to it."""
+    units = describe_units(report.host)
+    assert {finding.code for finding in units.findings} <= {"table-not-decoded"}
+    for view in units.views:
+        linked = {device.address for device in report.host.devices if device.iommu == view.unit.name}
+        assert set(view.unit.devices) == linked
+        if view.firmware is not None:
+            # An AMD unit is a function itself; firmware's range may hold it, and it is behind nobody.
+            covered = set(view.firmware.covers)
+            assert covered >= linked
+            assert {report.host.device(address).iommu for address in covered - linked} <= {None}
 
 
 def check_viability(report: Report) -> None:

@@ -3,13 +3,14 @@
 import re
 
 from vfiokit.address import PciAddress
-from vfiokit.errors import AmbiguousSelector, NotFound, UsageError
+from vfiokit.errors import AmbiguousSelector, CannotTell, NotFound, UsageError, VfiokitError
 from vfiokit.model.group import IommuGroup
 from vfiokit.model.host import Host
 from vfiokit.model.unknown import known
 
 __all__ = ["is_name", "select_device", "select_group"]
 
+_DEVICES = "sys/bus/pci/devices"
 _GROUP = re.compile(r"group:([0-9]{1,9})", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII)
 _IDS = re.compile(r"([0-9a-fA-F]{4}):([0-9a-fA-F]{4})", re.ASCII)
@@ -33,20 +34,29 @@ def select_device(host: Host, text: str) -> PciAddress:
 
     :raises NotFound: if nothing matches.
     :raises AmbiguousSelector: if several do; the error lists them.
+    :raises CannotTell: if the functions could not be listed.
     """
     found = _matches(host, text)
     if not found:
-        raise NotFound(
-            "no PCI function matches",
-            operation="select",
-            subject=text or "''",
-            hint="vfiokit groups lists them",
-        )
+        raise _nothing_matches(host, text)
     if len(found) > 1:
         raise AmbiguousSelector(
             f"{len(found)} functions match", subject=text, candidates=tuple(map(str, sorted(found)))
         )
     return found[0]
+
+
+def _nothing_matches(host: Host, text: str) -> VfiokitError:
+    """Return the error to raise: where the functions could not be listed, nobody can tell."""
+    unread = next((problem.reason for problem in host.problems if problem.path == _DEVICES), None)
+    subject = text or "''"
+    if unread is None:
+        return NotFound(
+            "no PCI function matches", operation="select", subject=subject, hint="vfiokit groups lists them"
+        )
+    return CannotTell(
+        f"the functions could not be listed: {unread}", operation="select", subject=subject, hint=_DEVICES
+    )
 
 
 def select_group(host: Host, text: str) -> IommuGroup:
