@@ -89,7 +89,7 @@ class LiveWriter:
         self.close()
 
     def close(self) -> None:
-        """End the child."""
+        """End the child; another write starts another."""
         self._worker.close()
 
     def write(self, path: str, text: str, limit: float) -> None:

@@ -60,7 +60,7 @@ def _open(directory: Path, name: str) -> int:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise VfiokitError.from_os(error, operation="lock", subject=str(path)) from error
+        raise VfiokitError.from_os(error, operation="lock", subject=str(path), hint="run as root") from error
 
 
 def _lock(descriptor: int, name: str, wait: float) -> None:

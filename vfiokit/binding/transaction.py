@@ -203,7 +203,11 @@ class Desk:
             yield
             return
         with hold(self.places.run, {move.group for move in moves}, self.lock_wait):
-            yield
+            try:
+                yield
+            finally:
+                # What writes for us has the locks as well: it must be gone before they are, unless it is stuck.
+                self.writer.close()
 
 
 def _looked_at(host: Host, goal: Goal) -> list[PciAddress]:

@@ -56,5 +56,5 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what it keeps for writing."""
+        """Let go of what it keeps for writing; another write may follow."""
         ...

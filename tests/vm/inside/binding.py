@@ -215,6 +215,18 @@ def a_signal_between_two_steps_is_undone() -> None:
 
 
 @scene
+def a_block_in_python_has_the_group_and_gives_it_back() -> None:
+    before = state()
+    goal = Goal(action=Action.BIND, targets=(PciAddress.parse(address("multi0")),), with_group=True)
+    with LiveWriter() as writer:
+        for _ in range(2):
+            with Desk(writer, lock_wait=0).bound(goal) as plan:
+                assert len(plan.moves) == len(MULTI)
+                assert viable(group(address("multi0")))
+            assert state() == before
+
+
+@scene
 def two_runs_at_once_wait_or_name_each_other() -> None:
 
     where = address("network")
