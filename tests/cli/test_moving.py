@@ -74,6 +74,8 @@ class TestBinding:
             (("--allow", "net-up"), "a rule is allowed for one function at a time"),
             (("--allow", "storage-root=3:0.0"), "this rule cannot be allowed"),
             (("--allow", "9:0.0"), "no PCI function matches"),
+            (("--driver", "../../nvme"), "bind '../../nvme': no name of a driver"),
+            (("--driver", 'x", RUN+="sh'), "no name of a driver"),
         ],
     )
     def test_options_that_cannot_be_right(

@@ -1,7 +1,6 @@
 """Plans as JSON and back: for review, for journals and for records. Never code, only values."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
@@ -9,6 +8,7 @@ from typing import Any
 
 from vfiokit.address import PciAddress
 from vfiokit.binding.case import Action
+from vfiokit.binding.drivers import check_name
 from vfiokit.binding.goal import Goal, Move, Owner, Persisted, Plan, State
 from vfiokit.binding.identity import Identity
 from vfiokit.binding.plan import Record
@@ -125,20 +125,13 @@ def decode_persisted(text: str) -> Persisted:
             address=PciAddress.parse(body["address"]),
             identity=_identity(body["identity"]),
             members=tuple(PciAddress.parse(each) for each in body["members"]),
-            driver=_name(body["driver"]),
-            module=_name(body["module"]),
+            driver=check_name(str(body["driver"])),
+            module=check_name(str(body["module"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"no configuration: {_reason(error)}", operation="read", subject="persist"
         ) from error
-
-
-def _name(value: object) -> str:
-    """Return the name of a driver or a module: it stands in paths and in a udev rule."""
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,63}", value, re.ASCII):
-        raise ValueError(f"{value!r} is no name of a driver")
-    return value
 
 
 def _identity(body: Object) -> Identity:

@@ -1,14 +1,17 @@
 """Which driver a function goes to: the best VFIO variant driver, and what its module is called."""
 
+import re
 from fnmatch import fnmatchcase
 
 from vfiokit.analysis.viability import VFIO_DRIVERS
 from vfiokit.binding.evidence import Catalog
+from vfiokit.errors import UsageError
 
 __all__ = [
     "DEFAULT_DRIVER",
     "NO_DRIVER",
     "best_module",
+    "check_name",
     "driver_of_module",
     "find_driver",
     "module_of_driver",
@@ -18,6 +21,7 @@ DEFAULT_DRIVER = "vfio-pci"
 NO_DRIVER = "none"
 """An override that no driver is called by: nothing binds."""
 
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}", re.ASCII)
 _BUS = "pci:"
 _VFIO_BUS = "vfio_pci:"
 
@@ -62,8 +66,22 @@ def module_of_driver(catalog: Catalog, driver: str) -> str | None:
     return None if driver in dict(catalog.loaded) else driver.replace("-", "_")
 
 
+def check_name(name: str) -> str:
+    """Return the name of a driver or a module: it stands in paths, and in udev's rules.
+
+    :raises UsageError: if it can be none.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError("no name of a driver", operation="bind", subject=repr(name), hint="like vfio-pci")
+    return name
+
+
 def find_driver(catalog: Catalog, name: str) -> str:
-    """Return the driver that somebody means by a driver's or a module's name."""
+    """Return the driver that somebody means by a driver's or a module's name.
+
+    :raises UsageError: if no driver can be called so.
+    """
+    check_name(name)
     return name if name in dict(catalog.loaded) else _by_spelling(catalog, name) or name
 
 

@@ -206,7 +206,7 @@ class Desk:
             try:
                 yield
             finally:
-                # What writes for us has the locks as well: it must be gone before they are, unless it is stuck.
+                # What writes for us has the locks as well: it must go before they do, unless it is stuck.
                 self.writer.close()
 
 
