@@ -14,16 +14,22 @@ from vfiokit.sysfs import attributes
 from vfiokit.sysfs.reader import Reader
 from vfiokit.sysfs.source import FILE_LIMIT, DeviceNumber, Source
 
-__all__ = ["nvidia_node", "read_function", "read_serial"]
+__all__ = ["Overriders", "nvidia_node", "read_function", "read_overriders", "read_serial"]
+
+Overriders = tuple[tuple[str, str], ...]
 
 _IORESOURCE_MEM = 0x200
 _NVIDIA_MAJOR = 195
+_DRIVERCTL = "etc/driverctl.d"
+_RULES = ("etc/udev/rules.d", "run/udev/rules.d")
 _MODULE_OF = "sys/bus/pci/drivers/{}/module"
 # Drivers whose use does not show in open handles: NVIDIA's persistence mode holds the device without any.
 _SILENT_USERS = frozenset({"nvidia"})
 
 
-def read_function(reader: Reader, device: PciDevice, prober: Prober) -> FunctionUse:
+def read_function(
+    reader: Reader, device: PciDevice, prober: Prober, overriders: Overriders = ()
+) -> FunctionUse:
     """Read the use of one function; a bridge's own directory holds other functions, not its use."""
     path = device_path(reader, str(device.address))
     children = () if device.is_bridge else read_children(reader, path)
@@ -44,7 +50,7 @@ def read_function(reader: Reader, device: PciDevice, prober: Prober) -> Function
         power_control=reader.value(f"{path}/power/control", attributes.line),
         alive=_alive(reader, path),
         unexplained=_unexplained(reader, device),
-        overridden_by=tuple(_overriders(reader, device.address)),
+        overridden_by=tuple(title for title, text in overriders if str(device.address) in text),
         serial=_serial(reader, path),
         modalias=_modalias(reader, path),
         suppliers=_suppliers(reader, path),
@@ -97,17 +103,18 @@ def _unexplained(reader: Reader, device: PciDevice) -> int | Unknown:
     return max(0, count - holders) if isinstance(count, int) else Unknown("no count of its module's users")
 
 
-def _overriders(reader: Reader, address: PciAddress) -> list[str]:
-    found = []
-    saved = f"etc/driverctl.d/pci-{address}"
-    if reader.value(saved, _text) is not None:
-        found.append(f"driverctl ({saved})")
-    for directory in ("etc/udev/rules.d", "run/udev/rules.d"):
+def read_overriders(reader: Reader) -> Overriders:
+    """Read the files of others that set overrides, once for all functions: what each is, and its text."""
+    found = [
+        (f"driverctl ({_DRIVERCTL}/{name})", name.removeprefix("pci-"))
+        for name in listing(reader, _DRIVERCTL)
+    ]
+    for directory in _RULES:
         for name in listing(reader, directory):
             text = reader.value(f"{directory}/{name}", _text, FILE_LIMIT)
-            if isinstance(text, str) and "driver_override" in text and str(address) in text:
-                found.append(f"a udev rule ({directory}/{name})")
-    return found
+            if isinstance(text, str) and "driver_override" in text:
+                found.append((f"a udev rule ({directory}/{name})", text))
+    return tuple(found)
 
 
 def _flag(reader: Reader, path: str) -> bool | None:

@@ -8,7 +8,7 @@ from vfiokit.binding.prober import NetworkView, NoProber, Prober
 from vfiokit.binding.usage.children import listing, number
 from vfiokit.binding.usage.drivers import read_catalog
 from vfiokit.binding.usage.environment import read_environment, read_inputs
-from vfiokit.binding.usage.functions import nvidia_node, read_function
+from vfiokit.binding.usage.functions import nvidia_node, read_function, read_overriders
 from vfiokit.binding.usage.handles import process_ids, read_handles
 from vfiokit.binding.usage.network import read_iscsi, read_network, read_ssh
 from vfiokit.binding.usage.storage import read_entries, read_mounts, read_swaps
@@ -51,7 +51,8 @@ def read_evidence(
     prober = prober or NoProber()
     reader = Reader(source)
     chosen = [address for address in with_mates(host, addresses) if address in host.by_address]
-    uses = tuple(read_function(reader, host.by_address[address], prober) for address in chosen)
+    overriders = read_overriders(reader)
+    uses = tuple(read_function(reader, host.by_address[address], prober, overriders) for address in chosen)
     pids = process_ids(reader)
     vfio = _vfio_nodes(reader)
     mounts, no_mounts = read_mounts(reader, pids)
