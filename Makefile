@@ -73,6 +73,7 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/translate.py
+	$(BIN)/python -m benchmarks.rebind
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
