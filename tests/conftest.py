@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+# Scripts for the guest: they import each other as scripts do, and only there.
+collect_ignore_glob = ["vm/inside/*"]
+
 # A loaded machine is no failure: neither a slow example nor slow drawing says anything about the code.
 _PROFILE = settings(deadline=None, suppress_health_check=(HealthCheck.too_slow,), print_blob=True)
 settings.register_profile("vfiokit", _PROFILE)
 # The same change gets the same answer; new examples are for those who can look at what they find.
 settings.register_profile("vfiokit-ci", _PROFILE, derandomize=True)
-settings.load_profile(
-    os.environ.get("HYPOTHESIS_PROFILE", "vfiokit-ci" if os.environ.get("CI") else "vfiokit")
-)
+_chosen = "vfiokit-ci" if os.environ.get("CI") else "vfiokit"
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _chosen))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
