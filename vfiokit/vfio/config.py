@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfiokit.pci.capabilities import standard
 from vfiokit.vfio.errors import InUse
 from vfiokit.vfio.region import CONFIG
 
 if TYPE_CHECKING:
+    from vfiokit.pci.config import ConfigSpace
     from vfiokit.vfio.device import Device
 
 __all__ = ["ConfigAccess", "PowerState"]
 
-_COMMAND, _STATUS, _CAPABILITIES = 0x04, 0x06, 0x34
+_COMMAND = 0x04
 COMMAND_IO, COMMAND_MEMORY, COMMAND_MASTER = 1, 2, 4
-_STATUS_LIST = 1 << 4
 _CAP_POWER = 0x01
 PowerState = int
 """0 to 3: D0, D1, D2, D3hot."""
@@ -87,15 +88,18 @@ class ConfigAccess:
 
     def capability(self, identity: int) -> int | None:
         """Return the offset of a capability (PCI 3.0, 6.7), or ``None`` without it."""
-        if not self.read16(_STATUS) & _STATUS_LIST:
-            return None
-        place, seen = self.read8(_CAPABILITIES) & ~3, set[int]()
-        while place >= 0x40 and place not in seen:
-            seen.add(place)
-            if self.read8(place) == identity:
-                return place
-            place = self.read8(place + 1) & ~3
-        return None
+        return next((found.offset for found in standard(self.read) if found.id == identity), None)
+
+    def decode(self) -> ConfigSpace:
+        """Decode it as it is now, as every other config space is: registers and fields by their names.
+
+        What is asked for is read once, and then kept: decode anew to see what has changed.
+        """
+        # Imported here: the register table is more than most drivers need.
+        from vfiokit.pci.config import ConfigSpace
+        from vfiokit.pci.image import SparseImage
+
+        return ConfigSpace(SparseImage(self.read, size=self.size), first=not self._device.address.devfn)
 
     @property
     def power_state(self) -> PowerState | None:
