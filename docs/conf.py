@@ -18,6 +18,7 @@ needs_sphinx = "8.2"
 
 extensions = [
     "commands",
+    "ioctl_tables",
     "quirk_tables",
     "register_tables",
     "rooms",
