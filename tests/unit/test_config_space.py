@@ -373,3 +373,12 @@ def test_nothing_that_is_broken_raises(drawn: DrawnSpace) -> None:
     broken = ConfigSpace(drawn.data)
     _say_everything(broken)
     assert all(each.message for each in broken.diagnostics)
+
+
+def test_a_length_past_the_standard_capabilities_is_told_without_the_size_of_the_space() -> None:
+    data = written(256)
+    data[0:4] = b"\xf4\x1a\x41\x10"
+    data[POWER : POWER + 4] = b"\x09\x00\xff\x02"
+    sparse = ConfigSpace(SparseImage(lambda offset, size: bytes(data[offset : offset + size])))
+    assert [each.name for each in sparse.capabilities] == ["PCIe", "Vendor"]
+    assert [each.name for each in ConfigSpace(bytes(data)).capabilities] == ["PCIe", "Vendor"]

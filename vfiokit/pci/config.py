@@ -39,6 +39,7 @@ _EMPTY = (b"\0\0\0\0", b"\xff\xff\xff\xff")
 _BAR_COUNTS = (6, 2, 1)
 _BARS = Struct("<6I")
 _MOST_LANES = 32
+_MOST_UNKNOWN = 1 << 8
 _UNKNOWN: dict[tuple[int, bool], Maker] = {}
 
 
@@ -275,7 +276,9 @@ class ConfigSpace:
         image = self.image
         for maker in found:
             image.ensure(offset, maker.match_needs)
-            if maker.matches(image.data, offset, image.limit, self.facts):
+            # A standard capability ends below 256, however large the space turns out to be.
+            limit = image.limit if extended else min(image.limit, _CONVENTIONAL_SIZE)
+            if maker.matches(image.data, offset, limit, self.facts):
                 return maker
         return _unknown_maker(number, extended=extended)
 
@@ -354,6 +357,8 @@ def _has_memory(data: bytes | bytearray, kind: int) -> bool:
 def _unknown_maker(number: int, *, extended: bool) -> Maker:
     maker = _UNKNOWN.get((number, extended))
     if maker is None:
+        if len(_UNKNOWN) >= _MOST_UNKNOWN:
+            _UNKNOWN.clear()
         maker = _UNKNOWN[number, extended] = Maker(_unknown(number, extended=extended))
     return maker
 

@@ -154,12 +154,12 @@ class _Memo(dict[int, tuple[Any, ...]]):
 
     def __init__(self, row: Register) -> None:
         super().__init__()
-        self._fields = row.fields
+        self._row = row
 
     def __missing__(self, value: int) -> tuple[Any, ...]:
         if len(self) >= _MOST_CONTENTS:
             self.clear()
-        found = self[value] = tuple([field.value(value) for field in self._fields])
+        found = self[value] = tuple([field.value(value) for field in self._row.fields])
         return found
 
 
@@ -167,7 +167,7 @@ _MEMOS: dict[int, _Memo] = {}
 
 
 def _memo(row: Register) -> _Memo:
-    """Return the register's memo, the same one in every layout that has it; rows live as long as we do."""
+    """Return the register's memo, the same one in every layout that has it."""
     return _MEMOS.setdefault(id(row), _Memo(row))
 
 
@@ -193,10 +193,23 @@ def typed(variable: str, field: Field, names: dict[str, Any]) -> str:
     table = f"T{len(names)}"
     # A table of every content is the fastest there is; wide fields keep the map.
     if field.width <= _TABLE_WIDTH:
-        names[table] = tuple(field.value(content << field.low) for content in range(1 << field.width))
+        names[table] = _table(field)
         return f"{table}[{raw(variable, field)}]"
     names[table] = field
     return f"{table}.value({variable})"
+
+
+_TABLES: dict[int, tuple[Field, tuple[Any, ...]]] = {}
+"""By identity, which is that of no other field while the field is kept."""
+
+
+def _table(field: Field) -> tuple[Any, ...]:
+    """Return the meaning of every content, the same object in every layout."""
+    kept = _TABLES.get(id(field))
+    if kept is None:
+        meanings = tuple([field.value(content << field.low) for content in range(1 << field.width)])
+        kept = _TABLES[id(field)] = field, meanings
+    return kept[1]
 
 
 def _placed(row: Capability, true: frozenset[str], places: tuple[Place, ...]) -> Iterator[Placed]:

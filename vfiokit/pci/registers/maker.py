@@ -14,10 +14,10 @@ from vfiokit.pci.registers.rows import Capability, Facts, Need, Place
 
 __all__ = ["Maker"]
 
-_MOST = 1 << 10
+_MOST = 1 << 7
 """Layouts kept of one row: hostile bytes must not fill the memory."""
 
-_MOST_TEXTS = 1 << 6
+_MOST_TEXTS = 1 << 4
 """Texts kept of one layout, for the same reason."""
 
 
