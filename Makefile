@@ -3,6 +3,8 @@
 # make lab     build the lab's kernel ahead of the tests
 # make lab-fuzz N=50   more drawn topologies in the guest lab
 # make examples  record the captures that ship with the package anew
+# make oracle-fuzz N=1000000   ask QEMU's IOMMUs as many random requests as that, beside the model
+# make mutants   mistakes in the walker, each of which QEMU must find
 # make docs    the documentation, in docs/_build/html
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ N ?= 20
 SPHINX := $(BIN)/python -m sphinx -W -q -d docs/_build/doctrees
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: test check deps lint types layers unit vm lab lab-fuzz examples docs bench clean
+.PHONY: test check deps lint types layers unit vm lab lab-fuzz oracle-fuzz mutants examples docs bench clean
 
 test: deps lint types layers docs
 	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) -n 2 --dist worksteal --cov --cov-report=term
@@ -51,6 +53,12 @@ vm: deps
 lab: deps
 	$(BIN)/python -m tests.vm.kernel
 
+oracle-fuzz: deps
+	VFIOKIT_ORACLE_REQUESTS=$(N) VFIOKIT_ORACLE_SEED=$${SEED:-$$(date +%s)} $(PYTEST) -s tests/oracle/test_translation.py -k disagreement
+
+mutants: deps
+	$(BIN)/python -m tests.oracle.mutants
+
 examples: lab
 	$(BIN)/python -m tests.vm.examples
 
@@ -64,6 +72,8 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/translate.py
+	$(BIN)/python -m benchmarks.rebind
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

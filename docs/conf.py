@@ -20,6 +20,7 @@ extensions = [
     "commands",
     "ioctl_tables",
     "quirk_tables",
+    "register_tables",
     "rooms",
     "myst_parser",
     "sphinx.ext.autodoc",

@@ -11,12 +11,17 @@ __all__ = [
     "BadCapture",
     "BadRoot",
     "BadTable",
+    "Busy",
     "CannotTell",
     "NotFound",
+    "NotRolledBack",
     "NotSupported",
+    "Refused",
+    "RolledBack",
     "UsageError",
     "VfioError",
     "VfiokitError",
+    "WriteStuck",
     "one_line",
 ]
 
@@ -118,6 +123,43 @@ class BadCapture(BadRoot):
 
 class BadTable(VfiokitError, ValueError):
     """A firmware table whose bytes do not hold together."""
+
+
+class Refused(VfiokitError):
+    """A safety rule stands against it; nothing was changed."""
+
+    exit_status = 4
+
+
+class Busy(Refused):
+    """Another run holds the lock; it is named."""
+
+
+class RolledBack(VfiokitError):
+    """It failed, and everything is as it was before."""
+
+    exit_status = 5
+
+
+class NotRolledBack(VfiokitError):
+    """It failed, and not everything could be put back; the journal is kept."""
+
+    exit_status = 6
+
+
+class WriteStuck(VfiokitError):
+    """A write did not come back from the kernel within its limit; nothing more is written to its function.
+
+    :ivar stack: the kernel's stack of the task that sits in the write, where it may be read.
+    """
+
+    exit_status = 7
+
+    def __init__(
+        self, reason: str, *, operation: str = "", subject: str = "", hint: str = "", stack: str = ""
+    ) -> None:
+        super().__init__(reason, operation=operation, subject=subject, hint=hint)
+        self.stack = stack
 
 
 class NotSupported(VfiokitError):
