@@ -318,6 +318,13 @@ class TestConfig:
             assert device.config.capability(0x05) == 0x60
             assert device.config.capability(0x10) is None
 
+    def test_registers_have_names(self, backend: str) -> None:
+        with start(FakeKernel(FakeDevice()), backend) as device:
+            space = device.config.space
+            assert space.header.VendorID.VendorID == 0x1234
+            assert [str(part) for part in space.capabilities] == ["<PM at 0x50>", "<MSI at 0x60>"]
+            assert device.config.space is not space
+
     def test_a_list_that_loops_ends(self, backend: str) -> None:
         fake = FakeDevice()
         with start(FakeKernel(fake), backend) as device:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vfiokit.pci.config import ConfigSpace
+from vfiokit.pci.image import SparseImage
 from vfiokit.vfio.errors import InUse
 from vfiokit.vfio.region import CONFIG
 
@@ -75,6 +77,11 @@ class ConfigAccess:
     def write32(self, offset: int, value: int) -> None:
         """Write a double word by one access."""
         self.write(offset, value.to_bytes(4, "little"))
+
+    @property
+    def space(self) -> ConfigSpace:
+        """The same bytes with registers and capabilities by name, read as they are asked for, once each."""
+        return ConfigSpace(SparseImage(self.read, size=self.size), first=not self._device.address.devfn)
 
     @property
     def command(self) -> int:
