@@ -152,6 +152,8 @@ def one_mapping(device: Device, size: int, huge: PageSize | None) -> Facts:
         middle = time.perf_counter()
         buffer.close()
         taken.append((middle - started, time.perf_counter() - middle))
+        # Its view keeps the memory, and a pool of huge pages is small.
+        del buffer
     scale = GIB / size
     return {"map": min(pair[0] for pair in taken) * scale, "unmap": min(pair[1] for pair in taken) * scale}
 

@@ -17,7 +17,7 @@ def test_what_is_decoded_is_what_is_read(backend: str) -> None:
     fake = FakeDevice()
     kernel = FakeKernel(fake)
     with Device.open("0000:00:04.0", backend=backend, system=kernel, source=kernel.source) as device:
-        space = device.config.decode()
+        space = device.config.space
         assert int(space.header.VendorID) == device.config.read16(0)
         assert int(space.header.DeviceID) == device.config.read16(2)
         at = {found.id: found.offset for found in space.standard_list()}
@@ -29,8 +29,8 @@ def test_what_is_decoded_is_what_is_read(backend: str) -> None:
 def test_a_decoded_space_is_of_its_moment(backend: str) -> None:
     kernel = FakeKernel(FakeDevice())
     with Device.open("0000:00:04.0", backend=backend, system=kernel, source=kernel.source) as device:
-        before = device.config.decode()
+        before = device.config.space
         assert not before.header.Command.BusMaster
         device.bus_master = True
         assert not before.header.Command.BusMaster
-        assert device.config.decode().header.Command.BusMaster
+        assert device.config.space.header.Command.BusMaster

@@ -1,6 +1,7 @@
 """Handles on the fake kernel, on both back ends: what they do, in which order, and what they leave."""
 
 import asyncio
+import errno
 import gc
 import os
 import select
@@ -8,8 +9,8 @@ import warnings
 
 import pytest
 
-from vfiokit.address import PciAddress
-from vfiokit.errors import NotFound, UsageError
+from vfiokit.address import AddressRange, PciAddress
+from vfiokit.errors import NotFound, UsageError, VfioError
 from vfiokit.testing.fake_device import INTX, MSI, MSIX, REQ, FakeDevice, FakeEdu
 from vfiokit.testing.fake_vfio import FakeKernel
 from vfiokit.testing.fake_window import FakeSigbus
@@ -269,6 +270,34 @@ class TestRegions:
             bar.write16(2, 0xABCD)
             assert bar.read16(2) == 0xABCD
 
+    def test_a_region_of_which_parts_can_be_mapped(self, backend: str) -> None:
+        """Take each access the way its place allows; a block that crosses is cut, its width kept."""
+        parts = (AddressRange(0, 0x1000), AddressRange(0x2000, 0x3000))
+        fake = FakeDevice(bars={0: 0x4000}, mappable=parts)
+        kernel = FakeKernel(fake)
+        with start(kernel, backend) as device, device.regions[0].map() as bar:
+            assert bar.mode == "mixed"
+            assert device.mapped_regions == (device.regions[0],)
+            assert kernel.log.count("mmap") == 2
+            data = os.urandom(0x4000)
+            bar.write_block(0, data, width=8)
+            assert bytes(fake.memory[0]) == data
+            assert bar.read_block(0xFF0, 0x2020, width=4) == data[0xFF0:0x3010]
+            for offset in (0, 0xFF8, 0x1000, 0x1FF8, 0x2000, 0x3FF8):
+                assert bar.read64(offset) == int.from_bytes(data[offset : offset + 8], "little")
+                bar.write32(offset, 7)
+                bar.doorbell64(offset, 9)
+                assert fake.memory[0][offset : offset + 8] == (9).to_bytes(8, "little")
+            assert {width for _, _, width, _ in fake.accesses} == {4, 8}
+        kernel = FakeKernel(FakeDevice(bars={0: 0x4000}, mappable=parts))
+        with start(kernel, backend) as device:
+            kernel.log.clear()
+            kernel.refuse("mmap", errno.EAGAIN)
+            with pytest.raises(VfioError, match="mmap bar0"):
+                device.regions[0].map()
+            assert not device.mapped_regions
+        assert kernel.left_open == []
+
     def test_indexes_never_move(self, backend: str) -> None:
         with start(FakeKernel(FakeDevice(bars={0: 4096, 4: 8192})), backend) as device:
             assert [region.name for region in device.regions] == ["bar0", "bar4", "config"]
@@ -288,6 +317,13 @@ class TestConfig:
             assert device.config.read(1, 6) == bytes(fake.config[1:7])
             assert device.config.capability(0x05) == 0x60
             assert device.config.capability(0x10) is None
+
+    def test_registers_have_names(self, backend: str) -> None:
+        with start(FakeKernel(FakeDevice()), backend) as device:
+            space = device.config.space
+            assert space.header.VendorID.VendorID == 0x1234
+            assert [str(part) for part in space.capabilities] == ["<PM at 0x50>", "<MSI at 0x60>"]
+            assert device.config.space is not space
 
     def test_a_list_that_loops_ends(self, backend: str) -> None:
         fake = FakeDevice()

@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Callable
 
-from vfiokit.address import PciAddress
+from vfiokit.address import AddressRange, PciAddress
 from vfiokit.testing.fake_space import DmaFault, FakeSpace
 
 __all__ = ["FakeDevice", "FakeEdu"]
@@ -27,6 +27,7 @@ class FakeDevice:
     :param can_reset: whether it has a function reset.
     :param driver: the driver that has it.
     :param token: the UUID it opens with, for a virtual function.
+    :param mappable: whether its BARs can be mapped, or which parts of them.
     :ivar memory: the content of each BAR, for a device that only stores.
     :ivar accesses: every access to a BAR: (index, offset, width, value or ``None`` for a read).
     """
@@ -45,7 +46,7 @@ class FakeDevice:
         driver: str | None = "vfio-pci",
         token: str | None = None,
         noiommu: bool = False,
-        mappable: bool = True,
+        mappable: bool | tuple[AddressRange, ...] = True,
     ) -> None:
         self.address = PciAddress.parse(address) if isinstance(address, str) else address
         self.group, self.driver, self.token = group, driver, token

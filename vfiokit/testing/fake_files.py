@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vfiokit._native import ffi, lib
 from vfiokit._native.table import Argument, Call
+from vfiokit.address import AddressRange
 from vfiokit.testing.fake_device import CONFIG, INTX, MSI, MSIX, FakeDevice
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ class DeviceFile(FakeFile):
         info.flags = 3 if info.size else 0
         if info.index < CONFIG - 1 and info.size and self.device.mappable:
             info.flags |= lib.VFIO_REGION_INFO_FLAG_MMAP
+            if isinstance(self.device.mappable, tuple):
+                self._sparse(info, self.device.mappable)
 
     def VFIO_DEVICE_GET_IRQ_INFO(self, info: Any) -> None:
         """Say how many vectors there are."""
@@ -188,6 +191,20 @@ class DeviceFile(FakeFile):
         if not request.flags & lib.VFIO_DEVICE_FEATURE_PROBE and index == 0:
             data = ffi.cast("char *", request) + 8
             self.device.token = bytes(ffi.buffer(data, 16)).hex()
+
+    def _sparse(self, info: Any, parts: tuple[AddressRange, ...]) -> None:
+        """Chain the parts that can be mapped, if there is room; else say how much it takes."""
+        room, info.argsz = info.argsz, 32 + 16 + 16 * len(parts)
+        info.flags |= lib.VFIO_REGION_INFO_FLAG_CAPS
+        if room < info.argsz:
+            return
+        info.cap_offset = 32
+        chained = ffi.cast("struct vfio_region_info_cap_sparse_mmap *", ffi.cast("char *", info) + 32)
+        chained.header.id, chained.header.version = lib.VFIO_REGION_INFO_CAP_SPARSE_MMAP, 1
+        chained.nr_areas = len(parts)
+        areas = ffi.cast("struct vfio_region_sparse_mmap_area *", ffi.cast("char *", info) + 48)
+        for index, part in enumerate(parts):
+            areas[index].offset, areas[index].size = part.start, part.size
 
     def _touched(self) -> list[FakeDevice]:
         bus = self.device.address[:2]

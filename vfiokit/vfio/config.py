@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vfiokit.pci.capabilities import standard
+from vfiokit.pci.config import ConfigSpace
+from vfiokit.pci.image import SparseImage
 from vfiokit.vfio.errors import InUse
 from vfiokit.vfio.region import CONFIG
 
 if TYPE_CHECKING:
-    from vfiokit.pci.config import ConfigSpace
     from vfiokit.vfio.device import Device
 
 __all__ = ["ConfigAccess", "PowerState"]
@@ -78,6 +79,11 @@ class ConfigAccess:
         self.write(offset, value.to_bytes(4, "little"))
 
     @property
+    def space(self) -> ConfigSpace:
+        """The same bytes with registers and capabilities by name, read as they are asked for, once each."""
+        return ConfigSpace(SparseImage(self.read, size=self.size), first=not self._device.address.devfn)
+
+    @property
     def command(self) -> int:
         """The COMMAND register (PCI 3.0, 6.2.2)."""
         return self.read16(_COMMAND)
@@ -89,17 +95,6 @@ class ConfigAccess:
     def capability(self, identity: int) -> int | None:
         """Return the offset of a capability (PCI 3.0, 6.7), or ``None`` without it."""
         return next((found.offset for found in standard(self.read) if found.id == identity), None)
-
-    def decode(self) -> ConfigSpace:
-        """Decode it as it is now, as every other config space is: registers and fields by their names.
-
-        What is asked for is read once, and then kept: decode anew to see what has changed.
-        """
-        # Imported here: the register table is more than most drivers need.
-        from vfiokit.pci.config import ConfigSpace
-        from vfiokit.pci.image import SparseImage
-
-        return ConfigSpace(SparseImage(self.read, size=self.size), first=not self._device.address.devfn)
 
     @property
     def power_state(self) -> PowerState | None:

@@ -164,7 +164,8 @@ class Region:
                 subject=self._subject,
             )
         except OSError as error:
-            raise VfioError.from_os(error, operation="mmap", subject=self._subject) from error
+            reason = error.strerror or str(error)
+            raise VfioError(reason, operation="mmap", subject=self._subject, errno=error.errno) from error
 
     def __repr__(self) -> str:
         return f"<{self._subject}: {self.size:#x} bytes, {self.info.flags!r}>"
