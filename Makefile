@@ -26,7 +26,7 @@ deps: $(STAMP)
 	tools/install-test-deps
 
 # The base interpreter may be called python3.11 or python3.12 where python3 is older.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml setup.py $(wildcard vfiokit/_native/*.c vfiokit/_native/*.h vfiokit/_native/*.cdef)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vfiokit needs Python 3.11; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
@@ -73,6 +73,7 @@ docs: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/scan.py
 	$(BIN)/python benchmarks/translate.py
+	$(BIN)/python -m benchmarks.rebind
 
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -11,11 +11,17 @@ __all__ = [
     "BadCapture",
     "BadRoot",
     "BadTable",
+    "Busy",
     "CannotTell",
     "NotFound",
+    "NotRolledBack",
     "NotSupported",
+    "Refused",
+    "RolledBack",
     "UsageError",
+    "VfioError",
     "VfiokitError",
+    "WriteStuck",
     "one_line",
 ]
 
@@ -119,7 +125,52 @@ class BadTable(VfiokitError, ValueError):
     """A firmware table whose bytes do not hold together."""
 
 
+class Refused(VfiokitError):
+    """A safety rule stands against it; nothing was changed."""
+
+    exit_status = 4
+
+
+class Busy(Refused):
+    """Another run holds the lock; it is named."""
+
+
+class RolledBack(VfiokitError):
+    """It failed, and everything is as it was before."""
+
+    exit_status = 5
+
+
+class NotRolledBack(VfiokitError):
+    """It failed, and not everything could be put back; the journal is kept."""
+
+    exit_status = 6
+
+
+class WriteStuck(VfiokitError):
+    """A write did not come back from the kernel within its limit; nothing more is written to its function.
+
+    :ivar stack: the kernel's stack of the task that sits in the write, where it may be read.
+    """
+
+    exit_status = 7
+
+    def __init__(
+        self, reason: str, *, operation: str = "", subject: str = "", hint: str = "", stack: str = ""
+    ) -> None:
+        super().__init__(reason, operation=operation, subject=subject, hint=hint)
+        self.stack = stack
+
+
 class NotSupported(VfiokitError):
     """The host has no IOMMU, or its kernel lacks the interface."""
 
     exit_status = 8
+
+
+class VfioError(VfiokitError):
+    """A call of VFIO or iommufd that failed, or would have.
+
+    The operation is the kernel's name of the call where one was made. Its kinds are in
+    :mod:`vfiokit.vfio.errors`.
+    """

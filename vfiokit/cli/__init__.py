@@ -15,11 +15,23 @@ from vfiokit.errors import VfiokitError, one_line
 __all__ = ["COMMANDS", "cli", "main"]
 
 COMMANDS = {
+    "apply": "Carry out a plan that was made and reviewed before.",
+    "bars": "List BARs, windows and ROMs, with who says how large they are.",
+    "bind": "Give functions to VFIO drivers, as a transaction.",
     "capture": "Record this host into a file that --root opens.",
+    "config": "Decode config space, register by register; print it as lspci does.",
     "groups": "List IOMMU groups, what is in them, and whether VFIO can own them.",
     "mappings": "List what remapping tables in an image of memory map.",
     "overlaps": "Find memory that two domains of an image both reach.",
+    "persist": "Bind functions at boot, if they are still the same.",
+    "plan": "Show what bind, unbind or restore would do.",
+    "recover": "Undo or finish what a crash left half done.",
+    "restore": "Give functions back exactly what they had.",
+    "show": "Show one function: identity, driver, group, link, BARs, capabilities.",
+    "status": "Show what was moved, and what was left half done.",
     "translate": "Walk remapping tables in an image of memory for one requester.",
+    "unbind": "Leave functions without a driver.",
+    "vfs": "Create or remove virtual functions.",
     "watch": "Report groups, drivers and hot plug as they change.",
     "why": "Explain why a group is what it is, or what joins two functions.",
 }
@@ -72,7 +84,8 @@ def cli(ctx: click.Context, root: str) -> None:
 
     \b
     Exit status: 0 done; 1 a finding or a negative answer; 2 wrong usage; 3 cannot tell;
-    4 refused by a safety rule; 8 not supported here (no IOMMU).
+    4 refused by a safety rule; 5 failed and undone; 6 failed and not wholly undone;
+    7 a write to the kernel is stuck; 8 not supported here (no IOMMU).
     """
     ctx.obj = root
 

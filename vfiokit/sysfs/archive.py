@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 from vfiokit.errors import BadCapture
-from vfiokit.sysfs.memory import Directory, Failure, File, Link, MemorySource
+from vfiokit.sysfs.memory import DeviceNode, Directory, Failure, File, Link, MemorySource
+from vfiokit.sysfs.source import DeviceNumber
 
 __all__ = ["FORMAT", "MANIFEST", "MAX_UNPACKED", "is_archive", "open_archive"]
 
@@ -153,6 +154,8 @@ def _add(source: MemorySource, path: str, member: tarfile.TarInfo, archive: tarf
     elif member.isreg() and not member.issparse():
         # A sparse file costs nothing packed and any amount of memory unpacked.
         source.add(path, File(_content(archive, member), mode))
+    elif member.ischr() or member.isblk():
+        source.add(path, DeviceNode(DeviceNumber(member.isblk(), member.devmajor, member.devminor), mode))
     elif path:
         source.add(path, Failure(errno.EINVAL, mode))
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from vfiokit.sysfs.archive import FORMAT, MANIFEST
-from vfiokit.sysfs.memory import Directory, Failure, File, Link, MemorySource, Node
-from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, CONFIG_SIZE, Kind, Source, Stat
+from vfiokit.sysfs.memory import DeviceNode, Directory, Failure, File, Link, MemorySource, Node
+from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, CONFIG_SIZE, DeviceNumber, Kind, Source, Stat
 
 __all__ = ["RecordingSource", "pack", "unreadable"]
 
@@ -66,6 +66,13 @@ class RecordingSource:
         if found.kind is Kind.DIRECTORY:
             self.tree.add(path, Directory(found.mode))
         return found
+
+    def device(self, path: str) -> DeviceNumber | None:
+        """Return the number of a device node and keep it in the place of what leads to it."""
+        number = self._or_failure(path, lambda: self._source.device(path))
+        if number is not None:
+            self.tree.add(path, DeviceNode(number))
+        return number
 
     def _has(self, path: str) -> bool:
         try:
@@ -138,6 +145,9 @@ def _write(archive: tarfile.TarFile, path: str, node: Node) -> None:
         member.type, member.mode = tarfile.DIRTYPE, node.mode
     elif isinstance(node, File):
         member.mode, member.size = node.mode, len(node.data)
+    elif isinstance(node, DeviceNode):
+        member.type = tarfile.BLKTYPE if node.number.block else tarfile.CHRTYPE
+        member.mode, member.devmajor, member.devminor = node.mode, node.number.major, node.number.minor
     else:
         return
     archive.addfile(member, io.BytesIO(node.data) if isinstance(node, File) else None)

@@ -8,8 +8,8 @@ import errno
 import os
 import stat
 
-from vfiokit.sysfs.live import kind_of, read_bounded
-from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, MAX_LINKS, Stat, follow, os_error
+from vfiokit.sysfs.live import kind_of, number_of, read_bounded
+from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, MAX_LINKS, DeviceNumber, Stat, follow, os_error
 
 __all__ = ["DirectorySource"]
 
@@ -54,6 +54,17 @@ class DirectorySource:
     def stat(self, path: str) -> Stat:
         """Return kind and permission bits, without following a final link."""
         return kind_of(os.lstat(self._host_path(path)))
+
+    def device(self, path: str) -> DeviceNumber | None:
+        """Return the number of the device node that a path leads to."""
+        for _ in range(MAX_LINKS):
+            parent, _, name = path.rpartition("/")
+            real = f"{self._directory(parent, 0)}/{name}"
+            status = os.lstat(f"{self._root}/{real}")
+            if not stat.S_ISLNK(status.st_mode):
+                return number_of(status)
+            path = self._target(real)
+        raise os_error(errno.ELOOP, path)
 
     def _host_path(self, path: str) -> str:
         parent, _, name = path.rpartition("/")

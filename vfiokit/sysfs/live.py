@@ -4,9 +4,9 @@ import errno
 import os
 import stat
 
-from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, Kind, Stat, os_error
+from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, DeviceNumber, Kind, Stat, os_error
 
-__all__ = ["LiveSource", "kind_of", "read_bounded"]
+__all__ = ["LiveSource", "kind_of", "number_of", "read_bounded"]
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _CHUNK = 1 << 16
@@ -45,6 +45,10 @@ class LiveSource:
         """Return kind and permission bits, without following a final link."""
         return kind_of(os.lstat("/" + path))
 
+    def device(self, path: str) -> DeviceNumber | None:
+        """Return the number of the device node that a path leads to."""
+        return number_of(os.stat("/" + path))
+
 
 def read_bounded(descriptor: int, path: str, limit: int) -> bytes:
     """Read an open file to its end; EFBIG past *limit* bytes."""
@@ -64,6 +68,14 @@ def kind_of(status: os.stat_result) -> Stat:
     """Reduce a stat to what a source tells."""
     kinds = {stat.S_IFREG: Kind.FILE, stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFLNK: Kind.LINK}
     return Stat(kinds.get(stat.S_IFMT(status.st_mode), Kind.OTHER), stat.S_IMODE(status.st_mode))
+
+
+def number_of(status: os.stat_result) -> DeviceNumber | None:
+    """Reduce a stat to the number of the device node that it is of."""
+    kind = stat.S_IFMT(status.st_mode)
+    if kind not in (stat.S_IFBLK, stat.S_IFCHR):
+        return None
+    return DeviceNumber(kind == stat.S_IFBLK, os.major(status.st_rdev), os.minor(status.st_rdev))
 
 
 def _too_long(path: str) -> bytes:

@@ -4,9 +4,9 @@ import errno
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, MAX_LINKS, Kind, Stat, follow, os_error
+from vfiokit.sysfs.source import ATTRIBUTE_LIMIT, MAX_LINKS, DeviceNumber, Kind, Stat, follow, os_error
 
-__all__ = ["Directory", "Failure", "File", "Link", "MemorySource", "Node"]
+__all__ = ["DeviceNode", "Directory", "Failure", "File", "Link", "MemorySource", "Node"]
 
 
 class File(NamedTuple):
@@ -35,7 +35,14 @@ class Failure(NamedTuple):
     mode: int = 0o000
 
 
-Node = File | Link | Directory | Failure
+class DeviceNode(NamedTuple):
+    """A device node with its number and permission bits."""
+
+    number: DeviceNumber
+    mode: int = 0o600
+
+
+Node = File | Link | Directory | Failure | DeviceNode
 
 
 class MemorySource:
@@ -75,6 +82,13 @@ class MemorySource:
         """Yield every path with its node, directories before what is in them."""
         return iter(sorted((path, node) for path, node in self._nodes.items() if path))
 
+    def below(self, path: str) -> Iterator[tuple[str, Node]]:
+        """Yield what stands at *path* and below it, directories before what is in them."""
+        if path in self._nodes:
+            yield path, self._nodes[path]
+        for name in self._children.get(path, ()):
+            yield from self.below(f"{path}/{name}")
+
     def read(self, path: str, limit: int = ATTRIBUTE_LIMIT) -> bytes:
         """Return a file's content; EFBIG if it is longer than *limit* bytes."""
         data = self._file(path).data
@@ -110,7 +124,16 @@ class MemorySource:
         node = self._at(self._resolve(path, follow_last=False), path)
         if isinstance(node, Link):
             return Stat(Kind.LINK, 0o777)
+        if isinstance(node, DeviceNode):
+            return Stat(Kind.OTHER, node.mode)
         return Stat(Kind.DIRECTORY if isinstance(node, Directory) else Kind.FILE, node.mode)
+
+    def device(self, path: str) -> DeviceNumber | None:
+        """Return the number of the device node that a path leads to."""
+        node = self._at(self._resolve(path), path)
+        if isinstance(node, Failure):
+            raise os_error(node.errno, path)
+        return node.number if isinstance(node, DeviceNode) else None
 
     def _file(self, path: str) -> File:
         node = self._at(self._resolve(path), path)
@@ -118,6 +141,8 @@ class MemorySource:
             raise os_error(node.errno, path)
         if isinstance(node, Directory):
             raise os_error(errno.EISDIR, path)
+        if isinstance(node, DeviceNode):
+            raise os_error(errno.EINVAL, path)
         assert isinstance(node, File)  # a resolved path never ends in a link
         return node
 
@@ -145,6 +170,6 @@ class MemorySource:
                 return self._resolve(rest, follow_last=follow_last, depth=depth + 1)
             if isinstance(node, Failure) and not last:
                 raise os_error(node.errno, path)
-            if isinstance(node, File) and not last:
+            if isinstance(node, File | DeviceNode) and not last:
                 raise os_error(errno.ENOTDIR, path)
         return real

@@ -15,6 +15,7 @@ __all__ = [
     "CONFIG_SIZE",
     "FILE_LIMIT",
     "MAX_LINKS",
+    "DeviceNumber",
     "Kind",
     "Source",
     "Stat",
@@ -55,6 +56,20 @@ class Stat(NamedTuple):
     mode: int
 
 
+class DeviceNumber(NamedTuple):
+    """What the kernel knows a device node by, whatever path leads to it.
+
+    :ivar block: whether it is a block device; else a character device.
+    """
+
+    block: bool
+    major: int
+    minor: int
+
+    def __str__(self) -> str:
+        return f"{'block' if self.block else 'char'} {self.major}:{self.minor}"
+
+
 class Source(Protocol):
     """A root to read a host from. Synchronization: one reader at a time."""
 
@@ -79,6 +94,10 @@ class Source(Protocol):
 
     def stat(self, path: str) -> Stat:
         """Return kind and permission bits, without following a final link."""
+        ...
+
+    def device(self, path: str) -> DeviceNumber | None:
+        """Return the number of the device node that a path leads to; ``None`` if it is no device node."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""The checks behind the rows of :mod:`vfiokit.binding.safety`, a module for each part of the host."""

@@ -1,0 +1,1 @@
+"""Reading what the host does with its functions, through the same source as a scan."""
