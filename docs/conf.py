@@ -43,6 +43,12 @@ typehints_use_signature_return = True
 always_use_bars_union = True
 # Examples in docstrings are run by pytest, in the namespace of their module.
 doctest_test_doctest_blocks = ""
+# A machine under load is no failure.
+doctest_global_setup = """
+from hypothesis import HealthCheck, settings
+settings.register_profile("docs", deadline=None, suppress_health_check=(HealthCheck.too_slow,))
+settings.load_profile("docs")
+"""
 
 copybutton_prompt_text = r"\$ |>>> |\.\.\. "
 copybutton_prompt_is_regexp = True

@@ -1,11 +1,43 @@
-"""What all tests share: a Hypothesis profile that knows no clock."""
+"""For every test: Hypothesis without a clock, guests marked, and a loud word on whatever did not run."""
+
+from __future__ import annotations
 
 import os
+from collections import Counter
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
+# Scripts for the guest: they import each other as scripts do, and only there.
+collect_ignore_glob = ["vm/inside/*"]
+
 # A loaded machine is no failure: neither a slow example nor slow drawing says anything about the code.
-settings.register_profile(
-    "vfiokit", deadline=None, suppress_health_check=(HealthCheck.too_slow,), print_blob=True
-)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "vfiokit"))
+_PROFILE = settings(deadline=None, suppress_health_check=(HealthCheck.too_slow,), print_blob=True)
+settings.register_profile("vfiokit", _PROFILE)
+# The same change gets the same answer; new examples are for those who can look at what they find.
+settings.register_profile("vfiokit-ci", _PROFILE, derandomize=True)
+_chosen = "vfiokit-ci" if os.environ.get("CI") else "vfiokit"
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _chosen))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that boot guests."""
+    for item in items:
+        if item.nodeid.startswith("tests/vm/test_"):
+            item.add_marker(pytest.mark.vm)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say at the end, where it is read, how much was skipped and why."""
+    reports = terminalreporter.stats.get("skipped", ())
+    reasons = Counter(_reason(report) for report in reports)
+    if reasons:
+        terminalreporter.section("NOT RUN HERE", sep="!", red=True)
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.line(f"{count:5} x {reason}")
+
+
+def _reason(report: Any) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return str(text).removeprefix("Skipped: ")

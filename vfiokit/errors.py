@@ -11,8 +11,8 @@ __all__ = [
     "BadCapture",
     "BadRoot",
     "BadTable",
-    "Busy",
     "CannotTell",
+    "Locked",
     "NotFound",
     "NotRolledBack",
     "NotSupported",
@@ -131,7 +131,7 @@ class Refused(VfiokitError):
     exit_status = 4
 
 
-class Busy(Refused):
+class Locked(Refused):
     """Another run holds the lock; it is named."""
 
 

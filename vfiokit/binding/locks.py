@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vfiokit.errors import Busy, VfiokitError
+from vfiokit.errors import Locked, VfiokitError
 
 __all__ = ["close_private", "hold"]
 
@@ -28,7 +28,7 @@ def hold(directory: Path, groups: Iterable[int | None], wait: float) -> Iterator
 
     :param groups: numbers; ``None`` stands for functions without a group.
     :param wait: seconds to wait for each lock.
-    :raises Busy: if another run still has one.
+    :raises Locked: if another run still has one.
     """
     names = [
         "tool",
@@ -79,13 +79,13 @@ def _lock(descriptor: int, name: str, wait: float) -> None:
     os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "command": sys.argv}).encode(), 0)
 
 
-def _busy(descriptor: int, name: str) -> Busy:
+def _busy(descriptor: int, name: str) -> Locked:
     try:
         body = json.loads(os.pread(descriptor, 1 << 16, 0))
         holder = f"pid {body['pid']}: {' '.join(body['command'])}"
     except (OSError, ValueError, KeyError, TypeError):
         holder = "another run"
-    return Busy(
+    return Locked(
         f"held by {holder}",
         operation="lock",
         subject=name.replace("-", " "),

@@ -78,7 +78,7 @@ class Desk:
     def run(self, plan: Plan, say: Callable[[Step], None] | None = None) -> Applied:
         """Carry out a plan under the locks of its groups; see :func:`vfiokit.binding.apply.apply`.
 
-        :raises Busy: if another run has one of them.
+        :raises Locked: if another run has one of them.
         """
         with self._locked(plan.moves), FileJournal(self.journals) as journal:
             self._no_open_journal(plan)
