@@ -63,7 +63,13 @@ VTD_UNCHECKED = frozenset({Reason.PASID_DIRECTORY_RESERVED, Reason.PASID_RESERVE
 """QEMU goes on where the specification blocks, in scalable mode."""
 
 AMD_UNCHECKED = frozenset(
-    {Reason.SECOND_SKIPPED, Reason.SECOND_LEVEL, Reason.SECOND_SIZE, Reason.SECOND_RESERVED}
+    {
+        Reason.SECOND_RANGE,
+        Reason.SECOND_SKIPPED,
+        Reason.SECOND_LEVEL,
+        Reason.SECOND_SIZE,
+        Reason.SECOND_RESERVED,
+    }
 )
 """QEMU's AMD-Vi goes on where the specification blocks."""
 

@@ -193,7 +193,6 @@ class AmdMachine(Machine):
     ENABLE, ENABLE_COMMANDS = 1 << 0, 1 << 12
     COMMANDS = 0x3EFF000
     INVALIDATE_ALL = (8 << 60).to_bytes(8, "little") + bytes(8)
-    _tail = 0
 
     def disable(self) -> None:
         """Turn translation off."""
@@ -201,13 +200,13 @@ class AmdMachine(Machine):
 
     def enable(self, device_table: int) -> list[str]:
         """Return the commands that set the device table, turn translation on and drop what is cached."""
-        self.memory[self.COMMANDS : self.COMMANDS + 0x1000] = self.INVALIDATE_ALL * 256
-        self._tail = (self._tail + 16) % 0x1000
+        self.memory[self.COMMANDS : self.COMMANDS + 16] = self.INVALIDATE_ALL
         return [
             f"writeq {self.BASE + self.DEVICE_TABLE:#x} {device_table:#x}",
             f"writeq {self.BASE + self.COMMAND_BUFFER:#x} {self.COMMANDS | 8 << 56:#x}",
             f"writeq {self.BASE + self.CONTROL:#x} {self.ENABLE | self.ENABLE_COMMANDS:#x}",
-            f"writeq {self.BASE + self.TAIL:#x} {self._tail:#x}",
+            # The head goes to 0 with the base, so that one command runs.
+            f"writeq {self.BASE + self.TAIL:#x} 0x10",
         ]
 
 

@@ -81,7 +81,7 @@ class Fuzz:
     def run(self, layout: Layout, cases: int) -> None:
         """Compare *cases* requests on one layout."""
         if isinstance(self.machine, AmdMachine):
-            commands = AmdMachine.INVALIDATE_ALL * 256
+            commands = AmdMachine.INVALIDATE_ALL
             self.image[AmdMachine.COMMANDS : AmdMachine.COMMANDS + len(commands)] = commands
         # A read that is blocked gives zeros, so no page may be zero.
         self.image[PAGES.start : PAGES.end] = self.random.randbytes(0x1000) * (PAGES.size >> 12)

@@ -216,6 +216,10 @@ def test_reserved_bits_of_entries_are_not_checked(amd: Amd) -> None:
     assert (amd.passes(0x5000), amd.lands(0x5000)) == (False, True)
 
 
+def test_address_bits_above_the_table_are_not_checked(amd: Amd) -> None:
+    assert (amd.passes(0x5000 | 1 << 50), amd.lands(0x5000 | 1 << 50)) == (False, True)
+
+
 def test_skipped_address_bits_are_not_checked(amd: Amd) -> None:
     top, _ = amd.entry(4)
     _, last = amd.entry(2)

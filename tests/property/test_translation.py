@@ -4,6 +4,7 @@ Each law is recomputed from what was drawn, by look-ups in lists, and never thro
 """
 
 from array import array
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -298,6 +299,26 @@ class TestTotality:
         outcome = AmdIommu(recording, root | 0x1FF, efr=efr).translate(Request(source_id, address, access))
         assert isinstance(outcome, Fault) != isinstance(outcome, Translation)
         assert len(recording.addresses) <= 4 + 6 + 3
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.randoms(use_true_random=False), units(), st.integers(0, mask(64)), accesses())
+    def test_memory_that_changes_while_it_is_read(
+        self, chooser: Random, unit: VtdCapabilities, address: int, access: Access
+    ) -> None:
+        class Changing:
+            reads = 0
+
+            def read64(self, place: int) -> int | None:
+                self.reads += 1
+                return (
+                    None if chooser.random() < 0.02 else chooser.getrandbits(64) & ~(mask(12) << 40) | 0x67
+                )
+
+        memory = Changing()
+        iommu = Iommu(memory, chooser.choice((0x1000, 0x1400)), unit.cap, unit.ecap)
+        outcome = iommu.translate(Request(0x28, address, access))
+        assert isinstance(outcome, Fault) != isinstance(outcome, Translation)
+        assert memory.reads <= 15 + 35
 
     @settings(max_examples=40, deadline=None)
     @given(soups(), st.integers(1, 500))
