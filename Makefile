@@ -3,6 +3,8 @@
 # make lab     build the lab's kernel ahead of the tests
 # make lab-fuzz N=50   more drawn topologies in the guest lab
 # make examples  record the captures that ship with the package anew
+# make oracle-fuzz N=1000000   ask QEMU's IOMMUs as many random requests as that, beside the model
+# make mutants   mistakes in the walker, each of which QEMU must find
 # make docs    the documentation, in docs/_build/html
 
 PYTHON ?= python3
@@ -13,7 +15,7 @@ N ?= 20
 SPHINX := $(BIN)/python -m sphinx -W -q -d docs/_build/doctrees
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: test check deps lint types layers unit vm lab lab-fuzz examples docs bench clean
+.PHONY: test check deps lint types layers unit vm lab lab-fuzz oracle-fuzz mutants examples docs bench clean
 
 test: deps lint types layers docs
 	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) -n 2 --dist worksteal --cov --cov-report=term
@@ -24,7 +26,7 @@ deps: $(STAMP)
 	tools/install-test-deps
 
 # The base interpreter may be called python3.11 or python3.12 where python3 is older.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml setup.py $(wildcard vfiokit/_native/*.c vfiokit/_native/*.h vfiokit/_native/*.cdef)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "vfiokit needs Python 3.11; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,docs]'
@@ -51,6 +53,12 @@ vm: deps
 lab: deps
 	$(BIN)/python -m tests.vm.kernel
 
+oracle-fuzz: deps
+	VFIOKIT_ORACLE_REQUESTS=$(N) VFIOKIT_ORACLE_SEED=$${SEED:-$$(date +%s)} $(PYTEST) -s tests/oracle/test_translation.py -k disagreement
+
+mutants: deps
+	$(BIN)/python -m tests.oracle.mutants
+
 examples: lab
 	$(BIN)/python -m tests.vm.examples
 
@@ -64,6 +72,7 @@ docs: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/scan.py
+	$(BIN)/python benchmarks/translate.py
 	$(BIN)/python -m benchmarks.rebind
 
 clean:

@@ -18,7 +18,9 @@ needs_sphinx = "8.2"
 
 extensions = [
     "commands",
+    "ioctl_tables",
     "quirk_tables",
+    "register_tables",
     "rooms",
     "myst_parser",
     "sphinx.ext.autodoc",

@@ -19,6 +19,7 @@ __all__ = [
     "Refused",
     "RolledBack",
     "UsageError",
+    "VfioError",
     "VfiokitError",
     "WriteStuck",
     "one_line",
@@ -165,3 +166,11 @@ class NotSupported(VfiokitError):
     """The host has no IOMMU, or its kernel lacks the interface."""
 
     exit_status = 8
+
+
+class VfioError(VfiokitError):
+    """A call of VFIO or iommufd that failed, or would have.
+
+    The operation is the kernel's name of the call where one was made. Its kinds are in
+    :mod:`vfiokit.vfio.errors`.
+    """

@@ -1,0 +1,170 @@
+"""What was recorded plays back without a kernel, and a program that goes another way is refused."""
+
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import random
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from vfiokit.testing.fake_device import FakeDevice, FakeEdu
+from vfiokit.testing.fake_vfio import FakeKernel
+from vfiokit.testing.recording import Player, Recorder, ReplayMismatch
+from vfiokit.vfio import Device
+from vfiokit.vfio.errors import DecodeOff, NotBound
+from vfiokit.vfio.trace import TracingSystem
+
+ADDRESS = "0000:00:04.0"
+ROOT = Path(__file__).parents[2]
+RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.jsonl"))
+both = pytest.mark.parametrize("backend", ["container", "iommufd"])
+
+
+def example() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("edu", ROOT / "examples" / "edu.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(device: Device, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the example with content that is the same each time, and return what it said."""
+    monkeypatch.setattr(os, "urandom", random.Random(7).randbytes)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        example().run(device)
+    return output.getvalue()
+
+
+def record(backend: str, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    kernel = FakeKernel(FakeEdu())
+    recorder = Recorder(kernel, kernel.source)
+    with Device.open(ADDRESS, backend=backend, system=recorder, source=recorder.source) as device:
+        said = run(device, monkeypatch)
+    assert kernel.left_open == []
+    return recorder.dump(), said
+
+
+class TestExample:
+    @both
+    def test_it_runs_on_the_fake(self, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, said = record(backend, monkeypatch)
+        assert said.splitlines() == [
+            f"{ADDRESS} by {backend}: edu 1.0",
+            "liveness: 0xedcba987",
+            "10! = 3628800",
+            "4096 bytes there and back: equal",
+        ]
+
+    @both
+    def test_it_plays_back(self, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        text, said = record(backend, monkeypatch)
+        player = Player(text)
+        with Device.open(ADDRESS, backend=backend, system=player, source=player.source) as device:
+            assert run(device, monkeypatch) == said
+        assert player.rest == 0
+
+    @pytest.mark.parametrize("path", RECORDINGS, ids=lambda path: path.stem)
+    def test_a_run_on_a_real_kernel_plays_back(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        player = Player(path.read_text())
+        backend = path.stem.rpartition("-")[2]
+        address = next(
+            name.rpartition("/")[2]
+            for name, _ in player.source.nodes()
+            if name.startswith("sys/bus/pci/devices/0")
+        )
+        with Device.open(address, backend=backend, system=player, source=player.source) as device:
+            said = run(device, monkeypatch)
+        assert "there and back: equal" in said
+        assert player.rest == 0
+
+    def test_recordings_of_both_back_ends_are_there(self) -> None:
+        assert [path.stem for path in RECORDINGS] == ["edu-container", "edu-iommufd"]
+
+
+class TestMismatch:
+    def test_another_way_is_refused(self) -> None:
+        kernel = FakeKernel(FakeDevice())
+        recorder = Recorder(kernel, kernel.source)
+        with Device.open(ADDRESS, backend="container", system=recorder, source=recorder.source) as device:
+            device.regions[0].syscalls().write32(0, 1)
+        player = Player(recorder.dump())
+        with (
+            pytest.raises(ReplayMismatch, match="was recorded"),
+            Device.open(ADDRESS, backend="container", system=player, source=player.source) as device,
+        ):
+            device.regions[0].syscalls().write32(0, 2)
+
+    def test_the_end_is_the_end(self) -> None:
+        kernel = FakeKernel(FakeDevice())
+        recorder = Recorder(kernel, kernel.source)
+        kernel.source.remove(f"sys/bus/pci/devices/{ADDRESS}/driver")
+        kernel.source.remove(f"sys/bus/pci/devices/{ADDRESS}/vfio-dev")
+        with pytest.raises(NotBound):
+            Device.open(ADDRESS, system=recorder, source=recorder.source)
+        player = Player(recorder.dump())
+        with pytest.raises(ReplayMismatch, match="after the end"):
+            player.wait(0, None)
+
+    def test_another_format_is_refused(self) -> None:
+        with pytest.raises(ReplayMismatch, match=r"not of vfiokit\.recording/1"):
+            Player(json.dumps({"schema": "vfiokit.recording/2", "nodes": []}))
+
+    def test_errors_are_played_too(self) -> None:
+        kernel = FakeKernel(FakeDevice())
+        recorder = Recorder(kernel, kernel.source)
+
+        def use(system: object, source: object) -> None:
+            with Device.open(ADDRESS, backend="container", system=system, source=source) as device:
+                window = device.regions[0].syscalls()
+                device.config.command = 0
+                for access in (lambda: window.read32(0), lambda: window.write32(0, 1)):
+                    with pytest.raises(DecodeOff):
+                        access()
+
+        use(recorder, recorder.source)
+        player = Player(recorder.dump())
+        use(player, player.source)
+        assert player.rest == 0
+
+
+class TestTrace:
+    @both
+    def test_a_line_for_each_call(self, backend: str) -> None:
+        kernel = FakeKernel(FakeDevice())
+        stream = io.StringIO()
+        tracing = TracingSystem(kernel, stream)
+        with Device.open(ADDRESS, backend=backend, system=tracing, source=kernel.source) as device:
+            device.dma.map(4096, iova=0x100000)
+            device.regions[0].map()
+            device.irqs.msix[0].eventfd().wait(0)
+        lines = stream.getvalue().splitlines()
+        assert all(line.startswith("vfiokit: ") and line.endswith(" us>") for line in lines)
+        text = stream.getvalue()
+        due = {
+            "container": ("VFIO_IOMMU_MAP_DMA(", 'open("/dev/vfio/14")', f"'{ADDRESS}'"),
+            "iommufd": ("IOMMU_IOAS_MAP(", 'open("/dev/iommu")', "out_devid="),
+        }[backend]
+        for part in (*due, "iova=0x100000", "mmap(", "wait(", "pread(", "close("):
+            assert part in text, part
+
+    def test_refusals_are_told(self) -> None:
+        kernel = FakeKernel(FakeDevice(), iommufd=False)
+        stream = io.StringIO()
+        with pytest.raises(Exception, match="no such node"):
+            Device.open(
+                ADDRESS, backend="iommufd", system=TracingSystem(kernel, stream), source=kernel.source
+            )
+        assert 'open("/dev/iommu") = No such file or directory' in stream.getvalue()
+
+    def test_the_environment_switches_it_on(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from vfiokit.vfio.system import LiveSystem, default_system
+
+        for value, kind in (("", LiveSystem), ("0", LiveSystem), ("1", TracingSystem)):
+            monkeypatch.setenv("VFIOKIT_TRACE", value)
+            assert type(default_system()) is kind

@@ -1,0 +1,82 @@
+"""Handles on a real kernel, on both back ends, against QEMU's edu, NVMe and igb: one boot for all checks."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from .guest import run_guest
+from .kernel import Kernel
+from .topology import Topology, single
+
+INSIDE = Path(__file__).parent / "inside"
+DISK = 128 << 20
+
+pytestmark = pytest.mark.vm
+
+
+def checks() -> list[str]:
+    """List the checks by the names under which the guest reports them."""
+    sources = [(INSIDE / f"{name}.py").read_text() for name in ("vfio_edu", "vfio_raw", "vfio_nvme")]
+    names = [
+        name for text in sources for name in re.findall(r"^def (\w+)\(backend: str\) -> None", text, re.M)
+    ]
+    return [f"{name}[{backend}]" for name in names for backend in ("container", "iommufd")]
+
+
+def topology(disk: Path) -> Topology:
+    bridge = single(5, "pcie-pci-bridge", single(1, "edu", name="first"), single(2, "edu", name="second"))
+    return Topology(
+        name="vfio",
+        slots=(
+            single(2, "edu", name="edu"),
+            single(3, "pcie-root-port", single(0, "nvme", name="disk", options=("drive=content",))),
+            single(4, "pcie-root-port", single(0, "igb", name="network")),
+            bridge,
+        ),
+        arguments=("-drive", f"file={disk},format=raw,if=none,id=content"),
+    )
+
+
+@pytest.fixture(scope="module")
+def results(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
+    """Boot once, run every check, and return how each ended."""
+    out = tmp_path_factory.mktemp("vfio")
+    disk = out / "disk.img"
+    with disk.open("wb") as file:
+        file.truncate(DISK)
+    run_guest(
+        *(small, topology(disk), INSIDE / "vfio_checks.py"),
+        out_dir=out,
+        append="vfio_pci.enable_sriov=1",
+        timeout=400,
+    ).check()
+    found: dict[str, dict[str, object]] = json.loads((out / "results.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", checks())
+def test_the_guest_agrees(results: dict[str, dict[str, object]], name: str) -> None:
+    assert results[name]["outcome"] == "ok", results[name]["outcome"]
+
+
+def test_no_check_is_forgotten(results: dict[str, dict[str, object]]) -> None:
+    assert set(results) == set(checks())
+
+
+@pytest.mark.parametrize(
+    ("what", "iommu", "append"),
+    [
+        ("remapping", "intel-noremap", "iommufd.allow_unsafe_interrupts=0"),
+        ("noiommu", "none", "vfio.enable_unsafe_noiommu_mode=1"),
+    ],
+)
+def test_an_unusual_platform(small: Kernel, tmp_path: Path, what: str, iommu: str, append: str) -> None:
+    run_guest(
+        *(small, Topology(name=what, slots=(single(2, "edu", name="edu"),)), INSIDE / "vfio_unusual.py"),
+        what,
+        iommu=iommu,
+        append=append,
+        out_dir=tmp_path,
+    ).check()
