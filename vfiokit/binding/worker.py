@@ -5,6 +5,7 @@ The child inherits the locks of the groups: as long as a write is stuck in it, n
 """
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -38,17 +39,26 @@ class Worker:
         """
         if self._socket is None:
             self._start()
-        assert self._socket is not None
-        self._socket.send(json.dumps([path, text]).encode())
-        if not select.select([self._socket], [], [], limit)[0]:
+        answer = self._ask(json.dumps([path, text]).encode(), limit)
+        if answer is None:
             raise self._stuck(path, text, limit)
-        answer = self._socket.recv(_MESSAGE)
-        number = int(answer) if answer else 0
         if not answer:
             self.close()
-            raise OSError(5, "the process that writes died", path)
+            raise OSError(errno.EIO, "the process that writes died", path)
+        number = int(answer)
         if number:
             raise OSError(number, os.strerror(number), path)
+
+    def _ask(self, message: bytes, limit: float) -> bytes | None:
+        """Return the child's answer, nothing where it is dead, ``None`` where there is none in time."""
+        assert self._socket is not None
+        try:
+            self._socket.send(message)
+            if not select.select([self._socket], [], [], limit)[0]:
+                return None
+            return self._socket.recv(_MESSAGE)
+        except OSError:
+            return b""
 
     def close(self) -> None:
         """End the child and wait for it."""
@@ -104,11 +114,11 @@ def _write(path: str, text: str) -> int:
         descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             data = text.encode()
-            return 0 if os.write(descriptor, data) == len(data) else 5
+            return 0 if os.write(descriptor, data) == len(data) else errno.EIO
         finally:
             os.close(descriptor)
     except OSError as error:
-        return error.errno or 5
+        return error.errno or errno.EIO
 
 
 def _proc(pid: int, name: str) -> str:

@@ -21,7 +21,7 @@ from vfiokit.binding.safety import RULES, Allowance, parse_allowance
 from vfiokit.binding.transaction import Desk
 from vfiokit.binding.writer import Writer
 from vfiokit.cli.common import complete_selector, echo_document, echo_lines, open_root
-from vfiokit.errors import Refused, UsageError
+from vfiokit.errors import Refused, UsageError, WriteStuck
 from vfiokit.model.host import Host
 from vfiokit.model.unknown import known
 from vfiokit.render.json import document, dumps
@@ -166,7 +166,12 @@ def run_plan(desk: Desk, plan: Plan, *, as_json: bool, verbose: bool) -> int:
     """Carry out a plan and say what was moved; a refusal names every rule."""
     if plan.refusals:
         _refuse(plan)
-    applied = desk.run(plan, _say if verbose else None)
+    try:
+        applied = desk.run(plan, _say if verbose else None)
+    except WriteStuck as error:
+        for line in error.stack.splitlines():
+            click.echo(f"  in the kernel: {line}", err=True)
+        raise
     if as_json:
         body = moved_object(plan.goal.action.value, applied.moves, plan)
         echo_document(dumps(document(plan.goal.action.value, "/", **body)))

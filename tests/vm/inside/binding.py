@@ -274,6 +274,7 @@ def a_write_that_never_returns_is_named_and_left_alone() -> None:
         vfiokit("restore", where).expect(4, "[group-open]", f"pid {holder}")
         answer = vfiokit("restore", where, "--allow", f"group-open={where}", "--timeout", "2")
         answer.expect(7, "no answer within 2 s", "is in the kernel (state", "vfio_unregister")
+        answer.expect(7, "in the kernel: [<0>]")
         vfiokit("status").expect(1, "stuck: restore", where)
         again = ("--allow", f"group-open={where}", "--lock-wait", "0.1")
         vfiokit("restore", where, *again).expect(4, "held by pid")
