@@ -9,7 +9,7 @@ import pytest
 
 from vfiokit.binding.locks import hold
 from vfiokit.binding.worker import Worker
-from vfiokit.errors import Busy, VfiokitError, WriteStuck
+from vfiokit.errors import Locked, VfiokitError, WriteStuck
 
 
 class TestWriting:
@@ -60,7 +60,7 @@ class TestLocks:
     def test_groups_are_apart_and_the_tool_is_one(self, tmp_path: Path) -> None:
         with (
             hold(tmp_path, [1, None], 0),
-            pytest.raises(Busy, match=f"lock tool: held by pid {os.getpid()}"),
+            pytest.raises(Locked, match=f"lock tool: held by pid {os.getpid()}"),
             hold(tmp_path, [2], 0),
         ):
             pass
@@ -74,7 +74,7 @@ class TestLocks:
             worker.write(str(tmp_path / "pipe"), "x", 0.2)
         with hold(tmp_path, [2], 0):
             pass
-        with pytest.raises(Busy, match="lock group 1: held by pid"), hold(tmp_path, [1], 0.1):
+        with pytest.raises(Locked, match="lock group 1: held by pid"), hold(tmp_path, [1], 0.1):
             pass
         assert (tmp_path / "pipe").read_text() == "x"
         os.wait()
