@@ -13,6 +13,7 @@ from vfiokit.model.device import ConfigFacts
 from vfiokit.model.unknown import known
 from vfiokit.sysfs.capture import RecordingSource, pack, unreadable
 from vfiokit.sysfs.config import NEEDS_PRIVILEGE
+from vfiokit.sysfs.function import FunctionFiles
 from vfiokit.sysfs.redact import REDACTIONS, redact
 from vfiokit.sysfs.scan import Part, scan
 
@@ -38,6 +39,8 @@ def command(ctx: click.Context, file: Path, redacted: bool, force: bool) -> int:
         raise UsageError("it exists", operation="capture", subject=str(file), hint="--force replaces it")
     recorder = RecordingSource(open_root(ctx))
     host = scan(recorder, Part.ALL)
+    for device in host.devices:
+        FunctionFiles(recorder, device.address).read_all()
     if redacted:
         redact(recorder.tree)
     kernel = known(host.platform.kernel_release, "unknown")

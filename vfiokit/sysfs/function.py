@@ -14,6 +14,7 @@ __all__ = ["FunctionFiles"]
 
 _DEVICES = "sys/bus/pci/devices"
 _LIMIT = 1 << 12
+_ATTRIBUTES = ("irq", "resource", "sriov_totalvfs")
 
 
 class FunctionFiles:
@@ -58,6 +59,11 @@ class FunctionFiles:
             return self.source.read(f"{self.path}/{name}", _LIMIT)
         except OSError:
             return None
+
+    def read_all(self) -> None:
+        """Read every attribute that is read of one function beyond a scan, so that a capture holds it."""
+        for name in _ATTRIBUTES:
+            self.text(name)
 
     def kernel_view(self) -> KernelView | None:
         """Return what the kernel adds in lspci's text, ``None`` where that was not recorded."""
