@@ -18,7 +18,7 @@ PYTEST := $(BIN)/python -m pytest
 .PHONY: test check deps lint types layers unit vm lab lab-fuzz oracle-fuzz mutants examples docs bench clean
 
 test: deps lint types layers docs
-	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) -n 2 --dist worksteal --cov --cov-report=term
+	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) -n 2 --dist worksteal --durations=25 --cov --cov-report=term
 
 check: $(STAMP) lint types layers docs unit
 
