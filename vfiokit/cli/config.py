@@ -47,6 +47,9 @@ class _Function(NamedTuple):
     "--format", "style", type=click.Choice(_FORMATS), help="text by default; lspci's text; a dump."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a document for programs.")
+@click.option(
+    "--schema", "as_schema", is_flag=True, help="Print the JSON Schema of --json, and nothing else."
+)
 @click.option("--only", metavar="CAP[.REGISTER[.FIELD]]", help="Show this alone.")
 @click.option(
     "--diff", "other", metavar="OTHER", help="Show what differs from another function, or from a dump of it."
@@ -60,6 +63,7 @@ def command(
     digits: str | None,
     style: str | None,
     as_json: bool,
+    as_schema: bool,
     only: str | None,
     other: str | None,
 ) -> int:
@@ -69,6 +73,12 @@ def command(
     CAP is a capability's name or identifier (PCIe, 0x10, ext:0x23). Exit status: 1 with --diff if something
     differs, 3 if what was asked for is hidden from the unprivileged.
     """
+    if as_schema:
+        from vfiokit.render.config_schema import config_schema
+        from vfiokit.render.json import dumps
+
+        echo_document(dumps(config_schema()))
+        return 0
     if as_json and style:
         raise UsageError("not both", operation="choose", subject="--json and --format")
     functions = list(_functions(ctx, selectors, every, dump, digits))
