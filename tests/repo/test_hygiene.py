@@ -12,7 +12,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FORBIDDEN = {
     "a path of one machine": r"(?<![\w.}])/(?:roo[t]|hom[e]/[a-z]\w*|wor[k]|mn[t]|tm[p]/wt)/",
     "a choice of package index": r"(?i)\b(?:extra-)?index-ur[l]\b|\btrusted-hos[t]\b|/simpl[e]/",
-    "a host of a package registry": r"(?i)\b(?:pypi\.or[g]|pythonhosted\.or[g]|npmjs\.co[m]|crates\.i[o])\b",
+    "a host of a package registry": r"(?i)\b(?:(?:pypi|pythonhoste[d])\.or[g]|npmjs\.co[m]|crates\.i[o])\b",
     "a name from inside a network": r"https?://(?:[\w-]+\.)*[\w-]+\.(?:interna[l]|loca[l]|la[n]|cor[p])\b",
     "a bare address with a port": r"https?://\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?",
     "a private key": r"-----BEGIN [A-Z ]*PRIVATE KE[Y]-----",
@@ -51,7 +51,7 @@ def test_no_file_holds(what: str) -> None:
         ("a path of one machine", "see /wor" + "k/here"),
         ("a path of one machine", '"/hom' + "e/anna/x"),
         ("a choice of package index", "pip install --index-ur" + "l=x"),
-        ("a host of a package registry", "files.pythonhosted.or" + "g"),
+        ("a host of a package registry", "files.python" + "hosted.org"),
         ("a name from inside a network", "https" + "://cache.build.interna" + "l/x"),
         ("a bare address with a port", "http" + "://10.0.0.1:8080"),
     ],
