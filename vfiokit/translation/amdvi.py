@@ -4,7 +4,7 @@ Positions are those of Linux 6.12's driver (drivers/iommu/amd); what QEMU 10 doe
 host tables.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vfiokit.bits import Field, mask
 from vfiokit.translation.capabilities import AmdCapabilities
@@ -12,7 +12,8 @@ from vfiokit.translation.descriptor import Descriptor, Refusal
 from vfiokit.translation.faults import Reason
 from vfiokit.translation.formats import ADDRESS, amd_host, first_stage, level_shift
 from vfiokit.translation.memory import Memory
-from vfiokit.translation.requests import Access, Read, Request, RequestType
+from vfiokit.translation.requests import Access, Request, RequestType
+from vfiokit.translation.search import Search
 from vfiokit.translation.structures import Entry, Structure, read_entry
 from vfiokit.translation.walk import Blocked, Stage
 
@@ -102,28 +103,11 @@ class AmdUnit:
 
     def describe(self, memory: Memory, request: Request) -> Descriptor | Refusal:
         """Find how *request* is translated: all checks before the page tables."""
-        search = _Search(self, memory, request)
-        try:
-            return search.run()
-        except Blocked as blocked:
-            return Refusal(
-                reason=blocked.reason,
-                silent=search.silent,
-                domain_id=search.domain_id,
-                reads=tuple(search.reads),
-            )
+        return _Search(self, memory, request).result()
 
 
-@dataclass(slots=True)
-class _Search:
-    """One way from the device table, with what is known on it so far."""
-
-    unit: AmdUnit
-    memory: Memory
-    request: Request
-    silent: bool = False
-    domain_id: int | None = None
-    reads: list[Read] = field(default_factory=list)
+class _Search(Search[AmdUnit]):
+    """One way from the device table."""
 
     def run(self) -> Descriptor:
         source_id = self.request.source_id

@@ -1,6 +1,6 @@
 """VT-d's way from a requester to its tables: root entry, context entry, PASID entry (VT-d 3.4)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from vfiokit.bits import mask
 from vfiokit.translation.capabilities import VtdCapabilities
@@ -8,7 +8,8 @@ from vfiokit.translation.descriptor import Descriptor, Refusal
 from vfiokit.translation.faults import Reason
 from vfiokit.translation.formats import first_stage, second_stage
 from vfiokit.translation.memory import Memory
-from vfiokit.translation.requests import Access, Read, Request, RequestType
+from vfiokit.translation.requests import Access, Request, RequestType
+from vfiokit.translation.search import Search
 from vfiokit.translation.structures import Entry, Structure, read_entry
 from vfiokit.translation.vtd_rows import (
     CONTEXT_ENTRY,
@@ -54,28 +55,11 @@ class VtdUnit:
 
     def describe(self, memory: Memory, request: Request) -> Descriptor | Refusal:
         """Find how *request* is translated: all checks before the page tables, in the order of hardware."""
-        search = _Search(self, memory, request)
-        try:
-            return search.run()
-        except Blocked as blocked:
-            return Refusal(
-                reason=blocked.reason,
-                silent=search.silent,
-                domain_id=search.domain_id,
-                reads=tuple(search.reads),
-            )
+        return _Search(self, memory, request).result()
 
 
-@dataclass(slots=True)
-class _Search:
-    """One way from the root, with what is known on it so far."""
-
-    unit: VtdUnit
-    memory: Memory
-    request: Request
-    silent: bool = False
-    domain_id: int | None = None
-    reads: list[Read] = field(default_factory=list)
+class _Search(Search[VtdUnit]):
+    """One way from the root."""
 
     def run(self) -> Descriptor:
         mode = self.unit.mode
