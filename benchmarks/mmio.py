@@ -19,8 +19,9 @@ from pathlib import Path
 
 import peer
 
+from vfiokit.vfio.mapped import MappedWindow
 from vfiokit.vfio.system import LiveSystem
-from vfiokit.vfio.window import MappedWindow, SyscallWindow
+from vfiokit.vfio.window import SyscallWindow
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from vfiokit._native import ffi, lib
+from vfiokit._native import ffi, lib, quick
 from vfiokit._native.calls import Calls
 from vfiokit._native.table import CALLS, FEATURES, Argument, Call, Feature, Kind
 
@@ -45,6 +45,12 @@ class TestEverythingIsTouched:
     def test_constants_are_numbers(self) -> None:
         assert len(constants()) > 250
         assert all(isinstance(getattr(lib, name), int) for name in constants())
+
+    def test_the_stub_of_the_quick_part_has_its_names(self) -> None:
+        text = (NATIVE / "_quick.pyi").read_text()
+        methods = set(re.findall(r"^    def ([a-z]\w*)\(", text, re.MULTILINE))
+        assert methods == {name for name in dir(quick.Accessors) if not name.startswith("_")}
+        assert {name for name in dir(quick) if not name.startswith("_")} == {"Accessors", "exchange"}
 
     def test_the_stub_has_the_names_of_the_module(self) -> None:
         text = (NATIVE / "_ffi.pyi").read_text().partition("class _Lib")[2]

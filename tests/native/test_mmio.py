@@ -3,17 +3,22 @@
 import mmap
 import os
 import struct
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vfiokit._native import ffi, lib
+from vfiokit._native import ffi, lib, quick
 from vfiokit.address import AddressRange
+from vfiokit.errors import VfioError
 from vfiokit.vfio.errors import Closed, Misaligned, OutOfBounds, ReadOnly
+from vfiokit.vfio.mapped import MappedWindow
 from vfiokit.vfio.system import LiveSystem
-from vfiokit.vfio.window import MappedWindow, SparseWindow, SyscallWindow, Window
+from vfiokit.vfio.window import SparseWindow, SyscallWindow, Window
 
 SIZE = 8192
 WIDTHS = (1, 2, 4, 8)
@@ -238,18 +243,94 @@ class TestFences:
 def test_the_check_is_the_definition(size: int, offset: int, width: int) -> None:
     """Hold the C arithmetic, which must not overflow, against arithmetic that cannot."""
     memory = ffi.new("uint8_t[64]")
-    window = ffi.new("struct vfiokit_window *")
-    lib.vfiokit_window_over(window, memory, size)
+    window = MappedWindow("memory")
+    window.over(memory, size)
     allowed = size > 0 and offset >= 0 and offset + width <= size and offset % width == 0
-    assert (lib.vfiokit_check(window, offset, width) == 0) == allowed
-    value = getattr(lib, f"vfiokit_read{8 * width}")(window, offset)
-    assert (value == lib.VFIOKIT_REFUSED) == (not allowed)
-    assert (getattr(lib, f"vfiokit_write{8 * width}")(window, offset, 1) == 0) == allowed
+    assert done(lambda: getattr(window, f"read{8 * width}")(offset)) == allowed
+    assert done(lambda: getattr(window, f"write{8 * width}")(offset, 1)) == allowed
+    lowest = offset if allowed else None
+    assert [at for at in range(64) if memory[at]] == ([] if lowest is None else [lowest])
     for length in (0, width, size, 1 << 63):
         inside = size > 0 and 0 <= offset <= size - length
         good = inside and offset % width == 0 and length % width == 0
         target = ffi.new("uint8_t[128]")
         if length <= 128:
-            assert (lib.vfiokit_copy_out(window, offset, target, length, width) == 0) == good
+            assert (lib.vfiokit_copy_out(window._window, offset, target, length, width) == 0) == good
         elif not good:
-            assert lib.vfiokit_copy_out(window, offset, target, length, width) != 0
+            assert lib.vfiokit_copy_out(window._window, offset, target, length, width) != 0
+
+
+def done(access: Callable[[], object]) -> bool:
+    try:
+        access()
+    except VfioError:
+        return False
+    return True
+
+
+class TestArguments:
+    """What the C accessors do with arguments that no type checker would let through."""
+
+    @every_kind
+    def test_no_number_is_a_type_error(self, kind: str) -> None:
+        fd = memory_file(bytes(SIZE))
+        with KINDS[kind](fd) as window:
+            for use in (
+                lambda: window.read32("0"),  # type: ignore[arg-type]
+                lambda: window.read32(None),  # type: ignore[arg-type]
+                lambda: window.read32(1.0),  # type: ignore[arg-type]
+                window.read32,  # type: ignore[call-arg]
+                lambda: window.read32(offset=0),  # type: ignore[call-arg]
+                lambda: window.write32(0),  # type: ignore[call-arg]
+                lambda: window.write32(0, 1, 2),  # type: ignore[call-arg]
+                lambda: window.write32("0", 1),  # type: ignore[arg-type]
+            ):
+                with pytest.raises(TypeError):
+                    use()
+        assert os.pread(fd, SIZE, 0) == bytes(SIZE)
+        os.close(fd)
+
+    def test_a_value_is_an_integer(self) -> None:
+        fd = memory_file(bytes(SIZE))
+        with mapped(fd) as window:
+            for wrong in ("1", 1.0, None):
+                with pytest.raises(TypeError):
+                    window.write32(0, wrong)  # type: ignore[arg-type]
+            window.write8(0, True)
+            window.write16(2, Index(7))  # type: ignore[arg-type]
+            assert window.read8(Index(0)) == 1  # type: ignore[arg-type]
+            assert window.read16(2) == 7
+            for huge in (1 << 64, -(1 << 64), 1 << 200):
+                with pytest.raises(OutOfBounds, match="leaves"):
+                    window.read8(huge)
+                with pytest.raises(OutOfBounds, match="does not fit"):
+                    window.write64(0, huge)
+        os.close(fd)
+
+    def test_a_refusal_that_raises_nothing_is_found(self) -> None:
+        class Mute(MappedWindow):
+            def _refuse(self, offset: int, width: int, value: int | None) -> NoReturn:
+                return None  # type: ignore[misc]
+
+        with pytest.raises(SystemError, match="_refuse"):
+            Mute("memory").read32(0)
+
+    def test_the_bare_accessors_have_no_memory(self) -> None:
+        with pytest.raises(AttributeError, match="_refuse"):
+            quick.Accessors().read32(0)
+
+    def test_an_object_is_given_back(self) -> None:
+        before = sys.getrefcount(quick.Accessors)
+        for _ in range(100):
+            quick.Accessors()
+        assert abs(sys.getrefcount(quick.Accessors) - before) < 10
+
+
+class Index:
+    """Something that is an integer by __index__ alone, as NumPy's are."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value

@@ -13,22 +13,19 @@ FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-
 TESTS = (
     "tests/native/test_mmio.py",
     "tests/native/test_extension.py",
+    "tests/native/test_quick.py",
+    "tests/unit/test_vfio_calls.py",
     "tests/unit/test_vfio_device.py",
     "tests/unit/test_vfio_recording.py",
 )
 
 RUNNER = """
 import importlib.util, sys
-spec = importlib.util.spec_from_file_location("vfiokit._native._ffi", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-sys.modules["vfiokit._native._ffi"] = module
-spec.loader.exec_module(module)
-"""
-
-BUILDER = """
-import runpy
-builder = runpy.run_path("vfiokit/_native/build.py")["builder"]
-print(builder().compile(tmpdir="."))
+for name, path in zip(("_ffi", "_quick"), sys.argv[1:]):
+    spec = importlib.util.spec_from_file_location(f"vfiokit._native.{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[f"vfiokit._native.{name}"] = module
+    spec.loader.exec_module(module)
 """
 
 
@@ -39,27 +36,26 @@ def gcc_library(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def extension(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Build the extension with the sanitizers, and return its path."""
+def extensions(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Build the extensions with the sanitizers, and return their paths."""
     if shutil.which("gcc") is None or "/" not in gcc_library("libasan.so"):
         pytest.skip("no gcc with its sanitizers")
     directory = tmp_path_factory.mktemp("sanitized")
-    # The sources are named from the project's root, and the result is written beside them.
     ignored = shutil.ignore_patterns("*.so", "__pycache__")
-    shutil.copytree(ROOT / "vfiokit" / "_native", directory / "vfiokit" / "_native", ignore=ignored)
-    environment = {**os.environ, "CFLAGS": FLAGS, "LDFLAGS": "-fsanitize=address,undefined"}
-    built = subprocess.run(
-        [sys.executable, "-c", BUILDER],
+    native = directory / "vfiokit" / "_native"
+    shutil.copytree(ROOT / "vfiokit" / "_native", native, ignore=ignored)
+    shutil.copy(ROOT / "setup.py", directory)
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
         cwd=directory,
-        env=environment,
+        env={**os.environ, "CFLAGS": FLAGS, "LDFLAGS": "-fsanitize=address,undefined"},
         capture_output=True,
-        text=True,
         check=True,
     )
-    return built.stdout.splitlines()[-1]
+    return [str(native / f"{name}.abi3.so") for name in ("_ffi", "_quick")]
 
 
-def run(extension: str, script: str) -> subprocess.CompletedProcess[str]:
+def run(extensions: list[str], script: str) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "LD_PRELOAD": f"{gcc_library('libasan.so')} {gcc_library('libubsan.so')}",
@@ -69,7 +65,7 @@ def run(extension: str, script: str) -> subprocess.CompletedProcess[str]:
         "PYTHONMALLOC": "malloc",
     }
     return subprocess.run(
-        [sys.executable, "-c", RUNNER + script, extension],
+        [sys.executable, "-c", RUNNER + script, *extensions],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -78,11 +74,11 @@ def run(extension: str, script: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_tests_pass(extension: str) -> None:
+def test_the_tests_pass(extensions: list[str]) -> None:
     script = (
         f"import pytest; sys.exit(pytest.main(['-q', '-x', '-s', '-p', 'no:cacheprovider', *{TESTS!r}]))"
     )
-    ended = run(extension, script)
+    ended = run(extensions, script)
     assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
     assert " passed" in ended.stdout
 
@@ -91,18 +87,16 @@ def test_the_tests_pass(extension: str) -> None:
     ("mistake", "said"),
     [
         # A window that is said to be larger than the memory below it.
-        (
-            "lib.vfiokit_window_over(window, memory, 4096); lib.vfiokit_read32(window, 512)",
-            "buffer-overflow",
-        ),
-        ("lib.vfiokit_window_over(window, memory + 1, 16); lib.vfiokit_read32(window, 0)", "misaligned"),
+        ("window.over(memory, 4096); window.read32(512)", "buffer-overflow"),
+        ("window.over(memory + 1, 16); window.read32(0)", "misaligned"),
     ],
 )
-def test_a_mistake_would_be_found(extension: str, mistake: str, said: str) -> None:
+def test_a_mistake_would_be_found(extensions: list[str], mistake: str, said: str) -> None:
     script = (
-        "from vfiokit._native import ffi, lib\n"
-        "memory = ffi.new('uint8_t[64]'); window = ffi.new('struct vfiokit_window *')\n" + mistake
+        "from vfiokit._native import ffi\n"
+        "from vfiokit.vfio.mapped import MappedWindow\n"
+        "memory = ffi.new('uint8_t[64]'); window = MappedWindow('memory')\n" + mistake
     )
-    ended = run(extension, script)
+    ended = run(extensions, script)
     assert ended.returncode != 0
     assert said in ended.stderr

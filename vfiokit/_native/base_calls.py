@@ -1,14 +1,16 @@
 """How every call is made: a structure that knows its size, one place where a refusal becomes an error."""
 
 import os
+from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol
+from types import MethodType
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
-from vfiokit._native import ffi
+from vfiokit._native import ffi, lib
 from vfiokit._native.table import BY_NAME, Call
 from vfiokit.errors import VfioError
 
-__all__ = ["BaseCalls", "Kernel"]
+__all__ = ["BaseCalls", "Direct", "Kernel"]
 
 _NOTHING = ffi.NULL
 _REPLY_LIMIT = 1 << 20
@@ -27,6 +29,16 @@ class Kernel(Protocol):
         ...
 
 
+@runtime_checkable
+class Direct(Protocol):
+    """A kernel that takes the numbers of a structure and returns them, with no C object between.
+
+    :ivar exchange: :func:`vfiokit._native.quick.exchange`.
+    """
+
+    exchange: Callable[..., tuple[int, ...]]
+
+
 class BaseCalls:
     """What the groups of calls share.
 
@@ -36,6 +48,13 @@ class BaseCalls:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self._ioctl = kernel.ioctl
+        self._exchange: Callable[..., tuple[int, ...]] = (
+            MethodType(kernel.exchange, self) if isinstance(kernel, Direct) else self._exchange_object
+        )
+        """Make a call whose structure is numbers.
+
+        Takes its name, the descriptor and the first members, and returns all of them as the call left them.
+        """
         self.subjects: dict[int, str] = {}
 
     def _do(self, name: str, fd: int, argument: Any = None) -> int:
@@ -46,11 +65,20 @@ class BaseCalls:
         answer = self._ioctl(fd, BY_NAME[name], _NOTHING if argument is None else argument)
         return answer if answer >= 0 else self._refused(name, fd, -answer)
 
+    def _exchange_object(self, name: str, fd: int, *members: int) -> tuple[int, ...]:
+        argument = ffi.new(f"struct {BY_NAME[name].struct} *", members)
+        self._do(name, fd, argument)
+        return tuple(int(getattr(argument, member)) for member, _ in _members(name))
+
+    def _describe(self, name: str) -> tuple[int, bytes]:
+        codes = "".join(_CODES[kind] for _, kind in _members(name))
+        return getattr(lib, name), codes.encode()
+
     def _do_value(self, name: str, fd: int, value: int) -> int:
         answer = self.kernel.ioctl_value(fd, BY_NAME[name], value)
         return answer if answer >= 0 else self._refused(name, fd, -answer)
 
-    def _refused(self, name: str, fd: int, errno: int) -> int:
+    def _refused(self, name: str, fd: int, errno: int) -> NoReturn:
         subject = self.subjects.get(fd, f"descriptor {fd}")
         raise VfioError(os.strerror(errno), operation=name, subject=f"for {subject}", errno=errno)
 
@@ -98,9 +126,26 @@ def _layout(struct: str) -> tuple[Any, int]:
     return ffi.typeof(f"struct {struct} *"), ffi.sizeof(f"struct {struct}")
 
 
-def filled(struct: str, *members: int) -> Any:
-    """Make a structure from its first members, which for the rest is zero: what is called often."""
-    return ffi.new(_layout(struct)[0], members)
+_CODES = {
+    "uint8_t": "B",
+    "uint16_t": "H",
+    "uint32_t": "I",
+    "uint64_t": "Q",
+    "int32_t": "i",
+    "int64_t": "q",
+}
+
+
+@cache
+def _members(name: str) -> tuple[tuple[str, str], ...]:
+    """Return names and types of a structure's numbers; an array without a length at its end is left out."""
+    struct = ffi.typeof(f"struct {BY_NAME[name].struct}")
+    members = tuple(
+        (member, field.type) for member, field in struct.fields if field.type.kind == "primitive"
+    )
+    if sum(ffi.sizeof(kind) for _, kind in members) != ffi.sizeof(struct):
+        raise ValueError(f"{struct.cname} has more than numbers")
+    return tuple((member, kind.cname) for member, kind in members)
 
 
 def address_of(cdata: Any) -> int:

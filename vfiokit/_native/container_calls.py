@@ -7,9 +7,6 @@ from vfiokit._native.base_calls import BaseCalls, address_of, sized
 
 __all__ = ["ContainerCalls"]
 
-_MAP = ffi.typeof("struct vfio_iommu_type1_dma_map *")
-_UNMAP = ffi.typeof("struct vfio_iommu_type1_dma_unmap *")
-
 
 class ContainerCalls(BaseCalls):
     """The container."""
@@ -38,17 +35,15 @@ class ContainerCalls(BaseCalls):
 
         :param flags: of ``VFIO_DMA_MAP_FLAG_*``; with ``VADDR`` the address of a mapping is replaced.
         """
-        argument = ffi.new(_MAP, (32, flags, vaddr, iova, size))
-        self._do("VFIO_IOMMU_MAP_DMA", fd, argument)
+        self._exchange("VFIO_IOMMU_MAP_DMA", fd, 32, flags, vaddr, iova, size)
 
     def vfio_iommu_unmap_dma(self, fd: int, *, iova: int, size: int, flags: int = 0) -> int:
         """Unmap, and return how many bytes were mapped there.
 
         :param flags: ``VFIO_DMA_UNMAP_FLAG_*`` but the dirty bitmap; with ``ALL``, *iova* and *size* are 0.
         """
-        argument = ffi.new(_UNMAP, (24, flags, iova, size))
-        self._do("VFIO_IOMMU_UNMAP_DMA", fd, argument)
-        return int(argument.size)
+        *_, unmapped = self._exchange("VFIO_IOMMU_UNMAP_DMA", fd, 24, flags, iova, size)
+        return unmapped
 
     def vfio_iommu_unmap_dma_dirty(
         self, fd: int, *, iova: int, size: int, page_size: int

@@ -14,11 +14,6 @@ _WIDTHS = {1: "VFIO_DEVICE_IOEVENTFD_8", 2: "VFIO_DEVICE_IOEVENTFD_16", 4: "VFIO
 _ENOSPC = 28
 _DATA_NONE = 1
 
-# What is called often: cffi parses the name of a type each time it is given one.
-_new = ffi.new
-_IRQ_INFO = ffi.typeof("struct vfio_irq_info *")
-_IRQ_SET = ffi.typeof("struct vfio_irq_set *")
-
 
 class DeviceCalls(BaseCalls):
     """The device."""
@@ -33,10 +28,8 @@ class DeviceCalls(BaseCalls):
 
     def vfio_device_get_irq_info(self, fd: int, index: int) -> tuple[int, int]:
         """Return flags and number of vectors of a kind of interrupt."""
-        info = _new(_IRQ_INFO)
-        info.argsz, info.index = 16, index
-        self._do("VFIO_DEVICE_GET_IRQ_INFO", fd, info)
-        return info.flags, info.count
+        _, flags, _, count = self._exchange("VFIO_DEVICE_GET_IRQ_INFO", fd, 16, 0, index)
+        return flags, count
 
     def vfio_device_set_irqs(
         self, fd: int, *, index: int, action: int, start: int = 0, count: int = 1
@@ -45,8 +38,7 @@ class DeviceCalls(BaseCalls):
 
         :param action: one of ``VFIO_IRQ_SET_ACTION_*``.
         """
-        argument = _new(_IRQ_SET, (20, _DATA_NONE | action, index, start, count))
-        self._do("VFIO_DEVICE_SET_IRQS", fd, argument)
+        self._exchange("VFIO_DEVICE_SET_IRQS", fd, 20, _DATA_NONE | action, index, start, count)
 
     def vfio_device_set_irqs_bool(
         self, fd: int, *, index: int, action: int, start: int, chosen: Sequence[bool]

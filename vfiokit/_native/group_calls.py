@@ -1,7 +1,7 @@
 """Calls on ``/dev/vfio/N``: a group."""
 
 from vfiokit._native import ffi
-from vfiokit._native.base_calls import BaseCalls, sized
+from vfiokit._native.base_calls import BaseCalls
 
 __all__ = ["GroupCalls"]
 
@@ -11,9 +11,8 @@ class GroupCalls(BaseCalls):
 
     def vfio_group_get_status(self, fd: int) -> int:
         """Return the flags: ``VFIO_GROUP_FLAGS_VIABLE``, ``VFIO_GROUP_FLAGS_CONTAINER_SET``."""
-        status = sized("vfio_group_status")
-        self._do("VFIO_GROUP_GET_STATUS", fd, status)
-        return int(status.flags)
+        _, flags = self._exchange("VFIO_GROUP_GET_STATUS", fd, 8)
+        return flags
 
     def vfio_group_set_container(self, fd: int, container: int) -> None:
         """Put the group into a container, given by its descriptor; an iommufd's serves too."""

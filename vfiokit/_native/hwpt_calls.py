@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from vfiokit._native import ffi, lib
-from vfiokit._native.base_calls import BaseCalls, address_of, filled, sized
+from vfiokit._native.base_calls import BaseCalls, address_of, sized
 
 __all__ = ["HardwareInfo", "HwptCalls"]
 
@@ -77,8 +77,7 @@ class HwptCalls(BaseCalls):
     def iommu_hwpt_set_dirty_tracking(self, fd: int, hwpt: int, *, on: bool) -> None:
         """Begin or end to log the pages that are written through a page table."""
         flags = lib.IOMMU_HWPT_DIRTY_TRACKING_ENABLE if on else 0
-        argument = filled("iommu_hwpt_set_dirty_tracking", 16, flags, hwpt, 0)
-        self._do("IOMMU_HWPT_SET_DIRTY_TRACKING", fd, argument)
+        self._exchange("IOMMU_HWPT_SET_DIRTY_TRACKING", fd, 16, flags, hwpt)
 
     def iommu_hwpt_get_dirty_bitmap(
         self, fd: int, hwpt: int, *, iova: int, length: int, page_size: int, clear: bool = True
@@ -86,10 +85,8 @@ class HwptCalls(BaseCalls):
         """Return a bit per page of the range, set where it was written, lowest page first."""
         flags = 0 if clear else lib.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR
         bitmap = ffi.new("uint64_t[]", -(-length // page_size // 64) or 1)
-        argument = filled(
-            "iommu_hwpt_get_dirty_bitmap", 48, hwpt, flags, 0, iova, length, page_size, address_of(bitmap)
-        )
-        self._do("IOMMU_HWPT_GET_DIRTY_BITMAP", fd, argument)
+        asked = (iova, length, page_size, address_of(bitmap))
+        self._exchange("IOMMU_HWPT_GET_DIRTY_BITMAP", fd, 48, hwpt, flags, 0, *asked)
         return bytes(ffi.buffer(bitmap))
 
     def iommu_hwpt_invalidate(
@@ -101,21 +98,11 @@ class HwptCalls(BaseCalls):
         :param entries: requests of *entry_size* bytes each.
         """
         memory = ffi.new("uint8_t[]", entries or 1)
-        argument = filled(
-            "iommu_hwpt_invalidate",
-            32,
-            hwpt,
-            address_of(memory),
-            data_type,
-            entry_size,
-            len(entries) // entry_size,
-            0,
-        )
-        self._do("IOMMU_HWPT_INVALIDATE", fd, argument)
-        return int(argument.entry_num)
+        asked = (data_type, entry_size, len(entries) // entry_size)
+        *_, handled, _ = self._exchange("IOMMU_HWPT_INVALIDATE", fd, 32, hwpt, address_of(memory), *asked)
+        return handled
 
     def iommu_fault_queue_alloc(self, fd: int) -> tuple[int, int]:
         """Make a queue of page requests; return its identity and a descriptor to read and answer them on."""
-        argument = sized("iommu_fault_alloc", "size")
-        self._do("IOMMU_FAULT_QUEUE_ALLOC", fd, argument)
-        return argument.out_fault_id, argument.out_fault_fd
+        _, _, identity, queue = self._exchange("IOMMU_FAULT_QUEUE_ALLOC", fd, 16)
+        return identity, queue

@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 
 from vfiokit._native import ffi, lib
-from vfiokit._native.base_calls import BaseCalls, address_of, filled, sized
+from vfiokit._native.base_calls import BaseCalls, address_of, sized
 from vfiokit._native.table import BY_NAME
 from vfiokit.errors import VfioError
 
 __all__ = ["IoasCalls"]
-
-_MAP = ffi.typeof("struct iommu_ioas_map *")
-_UNMAP = ffi.typeof("struct iommu_ioas_unmap *")
 
 _EMSGSIZE = 90
 _RANGES_LIMIT = 1 << 16
@@ -21,28 +18,26 @@ class IoasCalls(BaseCalls):
 
     def iommu_destroy(self, fd: int, identity: int) -> None:
         """Destroy an object; EBUSY while another uses it."""
-        self._do("IOMMU_DESTROY", fd, filled("iommu_destroy", 8, identity))
+        self._exchange("IOMMU_DESTROY", fd, 8, identity)
 
     def iommu_ioas_alloc(self, fd: int) -> int:
         """Make an address space and return its identity."""
-        argument = filled("iommu_ioas_alloc", 12)
-        self._do("IOMMU_IOAS_ALLOC", fd, argument)
-        return int(argument.out_ioas_id)
+        *_, ioas = self._exchange("IOMMU_IOAS_ALLOC", fd, 12)
+        return ioas
 
     def iommu_ioas_allow_iovas(self, fd: int, ioas: int, ranges: Sequence[tuple[int, int]]) -> None:
         """Say which (first, last) addresses must stay usable, in place of what was said before."""
         memory = ffi.new("struct iommu_iova_range[]", list(ranges))
-        argument = filled(
-            "iommu_ioas_allow_iovas", 24, ioas, len(ranges), 0, address_of(memory) if ranges else 0
-        )
-        self._do("IOMMU_IOAS_ALLOW_IOVAS", fd, argument)
+        where = address_of(memory) if ranges else 0
+        self._exchange("IOMMU_IOAS_ALLOW_IOVAS", fd, 24, ioas, len(ranges), 0, where)
 
     def iommu_ioas_iova_ranges(self, fd: int, ioas: int) -> tuple[bytes, int]:
         """Return an array of ``struct iommu_iova_range`` and the alignment that mappings need."""
         count = 16
         while count <= _RANGES_LIMIT:
             memory = ffi.new("struct iommu_iova_range[]", count)
-            argument = filled("iommu_ioas_iova_ranges", 32, ioas, count, 0, address_of(memory))
+            argument = sized("iommu_ioas_iova_ranges", "size", ioas_id=ioas, num_iovas=count)
+            argument.allowed_iovas = address_of(memory)
             answer = self.kernel.ioctl(fd, BY_NAME["IOMMU_IOAS_IOVA_RANGES"], argument)
             if answer < 0 and answer != -_EMSGSIZE:
                 self._refused("IOMMU_IOAS_IOVA_RANGES", fd, -answer)
@@ -60,18 +55,16 @@ class IoasCalls(BaseCalls):
         :param flags: ``IOMMU_IOAS_MAP_READABLE`` and ``IOMMU_IOAS_MAP_WRITEABLE``.
         """
         flags |= 0 if iova is None else lib.IOMMU_IOAS_MAP_FIXED_IOVA
-        argument = ffi.new(_MAP, (40, flags, ioas, 0, vaddr, length, iova or 0))
-        self._do("IOMMU_IOAS_MAP", fd, argument)
-        return int(argument.iova)
+        *_, at = self._exchange("IOMMU_IOAS_MAP", fd, 40, flags, ioas, 0, vaddr, length, iova or 0)
+        return at
 
     def iommu_ioas_map_file(
         self, fd: int, ioas: int, *, file: int, start: int, length: int, iova: int | None, flags: int
     ) -> int:
         """Map part of a memfd or of a device's dma-buf and return its IOVA."""
         flags |= 0 if iova is None else lib.IOMMU_IOAS_MAP_FIXED_IOVA
-        argument = filled("iommu_ioas_map_file", 40, flags, ioas, file, start, length, iova or 0)
-        self._do("IOMMU_IOAS_MAP_FILE", fd, argument)
-        return int(argument.iova)
+        *_, at = self._exchange("IOMMU_IOAS_MAP_FILE", fd, 40, flags, ioas, file, start, length, iova or 0)
+        return at
 
     def iommu_ioas_copy(
         self,
@@ -86,39 +79,34 @@ class IoasCalls(BaseCalls):
     ) -> int:
         """Map into one space what another has mapped, pinned once; return its IOVA there."""
         flags |= 0 if iova is None else lib.IOMMU_IOAS_MAP_FIXED_IOVA
-        argument = filled("iommu_ioas_copy", 40, flags, destination, source, length, iova or 0, source_iova)
-        self._do("IOMMU_IOAS_COPY", fd, argument)
-        return int(argument.dst_iova)
+        asked = (destination, source, length, iova or 0, source_iova)
+        *_, at, _ = self._exchange("IOMMU_IOAS_COPY", fd, 40, flags, *asked)
+        return at
 
     def iommu_ioas_unmap(self, fd: int, ioas: int, *, iova: int, length: int) -> int:
         """Unmap what lies wholly in the range and return its bytes; 0 to 2**64-1 is everything."""
-        argument = ffi.new(_UNMAP, (24, ioas, iova, length))
-        self._do("IOMMU_IOAS_UNMAP", fd, argument)
-        return int(argument.length)
+        *_, unmapped = self._exchange("IOMMU_IOAS_UNMAP", fd, 24, ioas, iova, length)
+        return unmapped
 
     def iommu_option_get(self, fd: int, option: int, identity: int = 0) -> int:
         """Return an option's value."""
-        argument = filled("iommu_option", 24, option, lib.IOMMU_OPTION_OP_GET, 0, identity, 0)
-        self._do("IOMMU_OPTION", fd, argument)
-        return int(argument.val64)
+        *_, value = self._exchange("IOMMU_OPTION", fd, 24, option, lib.IOMMU_OPTION_OP_GET, 0, identity)
+        return value
 
     def iommu_option_set(self, fd: int, option: int, value: int, identity: int = 0) -> None:
         """Set an option: how pinned memory is charged, or whether a space uses huge pages."""
-        argument = filled("iommu_option", 24, option, lib.IOMMU_OPTION_OP_SET, 0, identity, value)
-        self._do("IOMMU_OPTION", fd, argument)
+        self._exchange("IOMMU_OPTION", fd, 24, option, lib.IOMMU_OPTION_OP_SET, 0, identity, value)
 
     def iommu_vfio_ioas(self, fd: int, operation: int, ioas: int = 0) -> int:
         """Get, set or clear the space that the container emulation uses; return its identity."""
-        argument = filled("iommu_vfio_ioas", 12, ioas, operation)
-        self._do("IOMMU_VFIO_IOAS", fd, argument)
-        return int(argument.ioas_id)
+        _, used, _, _ = self._exchange("IOMMU_VFIO_IOAS", fd, 12, ioas, operation)
+        return used
 
     def iommu_ioas_change_process(self, fd: int) -> None:
         """Charge the memory that is mapped from files to this process."""
-        self._do("IOMMU_IOAS_CHANGE_PROCESS", fd, sized("iommu_ioas_change_process", "size"))
+        self._exchange("IOMMU_IOAS_CHANGE_PROCESS", fd, 8)
 
     def iommu_ioas_noiommu_get_pa(self, fd: int, ioas: int, iova: int, length: int) -> tuple[int, int]:
         """Return the physical address behind a mapping, and how many bytes run on from it."""
-        argument = filled("iommu_ioas_noiommu_get_pa", 40, 0, ioas, 0, iova, length, 0)
-        self._do("IOMMU_IOAS_NOIOMMU_GET_PA", fd, argument)
-        return argument.out_phys, argument.length
+        *_, run, physical = self._exchange("IOMMU_IOAS_NOIOMMU_GET_PA", fd, 40, 0, ioas, 0, iova, length)
+        return physical, run

@@ -1,6 +1,5 @@
 #include "mmio.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -84,89 +83,6 @@ int vfiokit_window_unmap(struct vfiokit_window *window)
 
 	memset(window, 0, sizeof(*window));
 	return mapped && munmap(base, mapped) < 0 ? -errno : 0;
-}
-
-static inline int refused(const struct vfiokit_window *window, int64_t offset, uint64_t width)
-{
-	return offset < 0 || width > window->size || (uint64_t)offset > window->size - width ||
-	       (uint64_t)offset & (width - 1);
-}
-
-int vfiokit_check(const struct vfiokit_window *window, int64_t offset, uint64_t width)
-{
-	if (!window->size)
-		return -EBADF;
-	if (offset < 0 || width > window->size || (uint64_t)offset > window->size - width)
-		return -EFAULT;
-	return (uint64_t)offset & (width - 1) ? -EINVAL : 0;
-}
-
-static int writes(const struct vfiokit_window *window, int64_t offset, uint64_t width)
-{
-	int error = vfiokit_check(window, offset, width);
-
-	return error ? error : window->writable ? 0 : -EROFS;
-}
-
-static inline uint8_t as_is(uint8_t value)
-{
-	return value;
-}
-
-/* One access of one width: a volatile object of that type is loaded or stored whole. PCI is little endian. */
-#define ACCESSORS(bits, from_device, to_device)                                                               \
-	uint64_t vfiokit_read##bits(const struct vfiokit_window *window, int64_t offset)                      \
-	{                                                                                                     \
-		if (refused(window, offset, bits / 8))                                                        \
-			return VFIOKIT_REFUSED;                                                               \
-		return from_device(*(const volatile uint##bits##_t *)(window->base + offset));                \
-	}                                                                                                     \
-	int vfiokit_write##bits(struct vfiokit_window *window, int64_t offset, uint##bits##_t value)          \
-	{                                                                                                     \
-		if (refused(window, offset, bits / 8) || !window->writable)                                   \
-			return writes(window, offset, bits / 8);                                              \
-		*(volatile uint##bits##_t *)(window->base + offset) = to_device(value);                       \
-		return 0;                                                                                     \
-	}
-
-ACCESSORS(8, as_is, as_is)
-ACCESSORS(16, le16toh, htole16)
-ACCESSORS(32, le32toh, htole32)
-ACCESSORS(64, le64toh, htole64)
-
-void vfiokit_release_fence(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	/* Stores to a write-combining mapping pass older ones without this. */
-	__asm__ __volatile__("sfence" ::: "memory");
-#elif defined(__aarch64__)
-	__asm__ __volatile__("dmb oshst" ::: "memory");
-#else
-	__sync_synchronize();
-#endif
-}
-
-void vfiokit_acquire_fence(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__asm__ __volatile__("lfence" ::: "memory");
-#elif defined(__aarch64__)
-	__asm__ __volatile__("dmb oshld" ::: "memory");
-#else
-	__sync_synchronize();
-#endif
-}
-
-int vfiokit_doorbell32(struct vfiokit_window *window, int64_t offset, uint32_t value)
-{
-	vfiokit_release_fence();
-	return vfiokit_write32(window, offset, value);
-}
-
-int vfiokit_doorbell64(struct vfiokit_window *window, int64_t offset, uint64_t value)
-{
-	vfiokit_release_fence();
-	return vfiokit_write64(window, offset, value);
 }
 
 static int block(const struct vfiokit_window *window, int64_t offset, uint64_t length, int width)

@@ -1,7 +1,7 @@
 """Calls on ``/dev/iommu`` about virtual IOMMUs: the parts of the hardware that a guest is given."""
 
 from vfiokit._native import ffi
-from vfiokit._native.base_calls import BaseCalls, address_of, filled, sized
+from vfiokit._native.base_calls import BaseCalls, address_of, sized
 
 __all__ = ["ViommuCalls"]
 
@@ -23,9 +23,8 @@ class ViommuCalls(BaseCalls):
 
     def iommu_vdevice_alloc(self, fd: int, *, viommu: int, device: int, virtual_id: int) -> int:
         """Put a device behind a virtual IOMMU under the identity its guest knows; return the object."""
-        argument = filled("iommu_vdevice_alloc", 24, viommu, device, 0, virtual_id)
-        self._do("IOMMU_VDEVICE_ALLOC", fd, argument)
-        return int(argument.out_vdevice_id)
+        *_, vdevice, _ = self._exchange("IOMMU_VDEVICE_ALLOC", fd, 24, viommu, device, 0, virtual_id)
+        return vdevice
 
     def iommu_veventq_alloc(self, fd: int, *, viommu: int, type: int, depth: int) -> tuple[int, int]:
         """Make a queue of a virtual IOMMU's events; return its identity and a descriptor."""
@@ -37,6 +36,6 @@ class ViommuCalls(BaseCalls):
         self, fd: int, *, viommu: int, type: int, index: int, iova: int, length: int
     ) -> int:
         """Give a guest a queue of the hardware, in memory mapped at *iova* of the nesting parent."""
-        argument = filled("iommu_hw_queue_alloc", 40, 0, viommu, type, index, 0, iova, length)
-        self._do("IOMMU_HW_QUEUE_ALLOC", fd, argument)
-        return int(argument.out_hw_queue_id)
+        asked = (viommu, type, index, 0, iova, length)
+        *_, queue, _, _ = self._exchange("IOMMU_HW_QUEUE_ALLOC", fd, 40, 0, *asked)
+        return queue

@@ -6,12 +6,11 @@ There is the live one, one that traces, and in :mod:`vfiokit.testing` a fake ker
 import errno
 import os
 import select
-import struct
 from typing import Any, Protocol
 
 from vfiokit._native.table import CALLS, Call
 from vfiokit.errors import VfioError
-from vfiokit.vfio.window import MappedWindow, Window
+from vfiokit.vfio.window import Window
 
 __all__ = ["LiveSystem", "System", "default_system"]
 
@@ -55,14 +54,19 @@ class System(Protocol):
 
 
 class LiveSystem:
-    """The kernel that runs."""
+    """The kernel that runs.
+
+    :ivar exchange: makes a call whose structure is numbers; see :class:`vfiokit._native.base_calls.Direct`.
+    """
 
     def __init__(self) -> None:
-        from vfiokit._native import ffi, lib
+        from vfiokit._native import lib, quick
+        from vfiokit.vfio.mapped import MappedWindow
 
-        self._ffi, self._lib = ffi, lib
+        self._lib, self._window = lib, MappedWindow
         self._requests = {call.name: getattr(lib, call.name) for call in CALLS}
         self._ioctl = lib.vfiokit_ioctl
+        self.exchange = quick.exchange
 
     def open(self, path: str, flags: int) -> int:
         """Open a file, closed on exec."""
@@ -92,14 +96,16 @@ class LiveSystem:
         self, fd: int, offset: int, size: int, *, writable: bool, keep_on_fork: bool, subject: str
     ) -> Window:
         """Map part of a descriptor."""
-        window = self._ffi.new("struct vfiokit_window *")
-        error = self._lib.vfiokit_window_map(window, fd, offset, size, writable, keep_on_fork)
+        window = self._window(subject, keep_on_fork=keep_on_fork)
+        error = window.open(fd, offset, size, writable=writable)
         if error:
             raise OSError(-error, os.strerror(-error))
-        return MappedWindow(window, subject, keep_on_fork=keep_on_fork)
+        return window
 
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Wait for an eventfd and read it."""
+        if count := read_count(eventfd):
+            return count
         poll = select.poll()
         poll.register(eventfd, select.POLLIN)
         if not poll.poll(None if timeout is None else timeout * 1000):
@@ -110,7 +116,7 @@ class LiveSystem:
 def read_count(eventfd: int) -> int:
     """Read an eventfd that does not block; 0 when nothing has happened."""
     try:
-        return int(struct.unpack("=Q", os.read(eventfd, 8))[0])
+        return os.eventfd_read(eventfd)
     except BlockingIOError:
         return 0
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING
 
 from vfiokit.address import AddressRange
 from vfiokit.errors import VfioError
@@ -19,7 +18,7 @@ from vfiokit.vfio.errors import Closed, DecodeOff, DeviceGone, Misaligned, OutOf
 if TYPE_CHECKING:
     from vfiokit.vfio.system import System
 
-__all__ = ["MappedWindow", "SparseWindow", "SyscallWindow", "Window", "check_access"]
+__all__ = ["SparseWindow", "SyscallWindow", "Window", "check_access", "closed", "does_not_fit"]
 
 _WIDTHS = (1, 2, 4, 8)
 
@@ -32,22 +31,23 @@ def check_access(offset: int, width: int, size: int, subject: str, *, length: in
     :raises Misaligned: if offset or length is no multiple of the width.
     """
     span = width if length is None else length
-    what = (
-        f"{width}-byte access at offset {offset:#x}" if length is None else f"{length} bytes at {offset:#x}"
-    )
+    if width in _WIDTHS and 0 <= offset <= size - span and span >= 0 and not (offset | span) & (width - 1):
+        return
     if width not in _WIDTHS:
         raise OutOfBounds(
             f"a width of {width} bytes", operation="access", subject=subject, hint="1, 2, 4, 8"
         )
+    what = (
+        f"{width}-byte access at offset {offset:#x}" if length is None else f"{length} bytes at {offset:#x}"
+    )
     if not 0 <= offset <= size - span or span < 0:
         raise OutOfBounds(f"{what} leaves {size:#x} bytes", operation="access", subject=subject)
-    if offset % width or span % width:
-        raise Misaligned(
-            f"{what} is not aligned to {width}",
-            operation="access",
-            subject=subject,
-            hint="two accesses of half the width, if the device allows them: read64_lo_hi",
-        )
+    raise Misaligned(
+        f"{what} is not aligned to {width}",
+        operation="access",
+        subject=subject,
+        hint="two accesses of half the width, if the device allows them: read64_lo_hi",
+    )
 
 
 class Window(ABC):
@@ -66,11 +66,11 @@ class Window(ABC):
     subject: str
 
     @abstractmethod
-    def read8(self, offset: int) -> int:
+    def read8(self, offset: int, /) -> int:
         """Read one byte by one 8-bit access."""
 
     @abstractmethod
-    def read16(self, offset: int) -> int:
+    def read16(self, offset: int, /) -> int:
         """Read by one 16-bit access.
 
         :raises OutOfBounds: if it does not lie in the region.
@@ -79,19 +79,19 @@ class Window(ABC):
         """
 
     @abstractmethod
-    def read32(self, offset: int) -> int:
+    def read32(self, offset: int, /) -> int:
         """Read by one 32-bit access; errors as :meth:`read16`."""
 
     @abstractmethod
-    def read64(self, offset: int) -> int:
+    def read64(self, offset: int, /) -> int:
         """Read by one 64-bit access; errors as :meth:`read16`."""
 
     @abstractmethod
-    def write8(self, offset: int, value: int) -> None:
+    def write8(self, offset: int, value: int, /) -> None:
         """Write one byte by one 8-bit access."""
 
     @abstractmethod
-    def write16(self, offset: int, value: int) -> None:
+    def write16(self, offset: int, value: int, /) -> None:
         """Write by one 16-bit access.
 
         :raises OutOfBounds: if it does not lie in the region, or *value* does not fit.
@@ -100,19 +100,19 @@ class Window(ABC):
         """
 
     @abstractmethod
-    def write32(self, offset: int, value: int) -> None:
+    def write32(self, offset: int, value: int, /) -> None:
         """Write by one 32-bit access; errors as :meth:`write16`."""
 
     @abstractmethod
-    def write64(self, offset: int, value: int) -> None:
+    def write64(self, offset: int, value: int, /) -> None:
         """Write by one 64-bit access; errors as :meth:`write16`."""
 
     @abstractmethod
-    def doorbell32(self, offset: int, value: int) -> None:
+    def doorbell32(self, offset: int, value: int, /) -> None:
         """Write by one 32-bit access, once the device can see all that was written to memory."""
 
     @abstractmethod
-    def doorbell64(self, offset: int, value: int) -> None:
+    def doorbell64(self, offset: int, value: int, /) -> None:
         """Write by one 64-bit access, once the device can see all that was written to memory."""
 
     @abstractmethod
@@ -170,148 +170,6 @@ class Window(ABC):
         return f"<{type(self).__name__} on {self.subject}: {state}>"
 
 
-class MappedWindow(Window):
-    """A window through a mapping of the region, by the extension's accessors.
-
-    :param cdata: a ``struct vfiokit_window`` that is mapped.
-    :param keep_on_fork: whether a forked child has the mapping too.
-    """
-
-    mode = "mmap"
-
-    def __init__(self, cdata: Any, subject: str, *, keep_on_fork: bool = False) -> None:
-        from vfiokit._native import ffi, lib
-
-        self._ffi, self._lib, self._window = ffi, lib, cdata
-        self._keep_on_fork = keep_on_fork
-        self.subject = subject
-        self.size = cdata.size
-        # Looked up once: an attribute of the module costs as much as the access itself.
-        self._read8, self._read16 = lib.vfiokit_read8, lib.vfiokit_read16
-        self._read32, self._read64 = lib.vfiokit_read32, lib.vfiokit_read64
-        self._write8, self._write16 = lib.vfiokit_write8, lib.vfiokit_write16
-        self._write32, self._write64 = lib.vfiokit_write32, lib.vfiokit_write64
-        self._refused = lib.VFIOKIT_REFUSED
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was given up."""
-        return not self._window.size
-
-    # A narrower read that was refused returns more than fits, so one comparison is the whole check.
-
-    def read8(self, offset: int) -> int:
-        """Read one byte by one 8-bit access."""
-        value = self._read8(self._window, offset)
-        return value if value <= 0xFF else self._raise(offset, 1)
-
-    def read16(self, offset: int) -> int:
-        """Read by one 16-bit access."""
-        value = self._read16(self._window, offset)
-        return value if value <= 0xFFFF else self._raise(offset, 2)
-
-    def read32(self, offset: int) -> int:
-        """Read by one 32-bit access."""
-        value = self._read32(self._window, offset)
-        return value if value <= 0xFFFFFFFF else self._raise(offset, 4)
-
-    def read64(self, offset: int) -> int:
-        """Read by one 64-bit access."""
-        value = self._read64(self._window, offset)
-        if value == self._refused and self._lib.vfiokit_check(self._window, offset, 8):
-            self._raise(offset, 8)
-        return value
-
-    def write8(self, offset: int, value: int) -> None:
-        """Write one byte by one 8-bit access."""
-        self._store(self._write8, offset, value, 1)
-
-    def write16(self, offset: int, value: int) -> None:
-        """Write by one 16-bit access."""
-        self._store(self._write16, offset, value, 2)
-
-    def write32(self, offset: int, value: int) -> None:
-        """Write by one 32-bit access."""
-        try:
-            if self._write32(self._window, offset, value):
-                self._raise(offset, 4)
-        except OverflowError as error:
-            self._unfit(offset, value, 4, error)
-
-    def write64(self, offset: int, value: int) -> None:
-        """Write by one 64-bit access."""
-        self._store(self._write64, offset, value, 8)
-
-    def doorbell32(self, offset: int, value: int) -> None:
-        """Write by one 32-bit access, after a release fence."""
-        self._store(self._lib.vfiokit_doorbell32, offset, value, 4)
-
-    def doorbell64(self, offset: int, value: int) -> None:
-        """Write by one 64-bit access, after a release fence."""
-        self._store(self._lib.vfiokit_doorbell64, offset, value, 8)
-
-    def read_block(self, offset: int, length: int, *, width: int) -> bytes:
-        """Read *length* bytes by accesses of *width* bytes, upwards."""
-        self._check_block(offset, length, width)
-        data = bytearray(length)
-        memory = self._ffi.from_buffer(data, require_writable=True)
-        self._lib.vfiokit_copy_out(self._window, offset, memory, length, width)
-        self._ffi.release(memory)
-        return bytes(data)
-
-    def read_into(self, offset: int, target: bytearray | memoryview, *, width: int) -> None:
-        """Read into memory that is there, by accesses of *width* bytes, upwards: no copy is made."""
-        with memoryview(target).cast("B") as view:
-            self._check_block(offset, len(view), width)
-            memory = self._ffi.from_buffer(view, require_writable=True)
-            self._lib.vfiokit_copy_out(self._window, offset, memory, len(view), width)
-            self._ffi.release(memory)
-
-    def write_block(self, offset: int, data: bytes | bytearray | memoryview, *, width: int) -> None:
-        """Write *data* by accesses of *width* bytes, upwards."""
-        self._check_block(offset, len(data), width)
-        memory = self._ffi.from_buffer(data)
-        error = self._lib.vfiokit_copy_in(self._window, offset, memory, len(data), width)
-        self._ffi.release(memory)
-        if error:
-            self._read_only()
-
-    def close(self) -> None:
-        """Unmap; a second time is nothing."""
-        self._lib.vfiokit_window_unmap(self._window)
-
-    def forget(self) -> None:
-        """Give it up in a forked child, unless the child was to have it."""
-        if not self._keep_on_fork:
-            # No unmapping: the place may be somebody else's in the child.
-            self._lib.vfiokit_window_over(self._window, self._ffi.NULL, 0)
-
-    def _store(self, write: Callable[[Any, int, int], int], offset: int, value: int, width: int) -> None:
-        try:
-            if write(self._window, offset, value):
-                self._raise(offset, width)
-        except OverflowError as error:
-            self._unfit(offset, value, width, error)
-
-    def _check_block(self, offset: int, length: int, width: int) -> None:
-        if self.closed:
-            _closed(self.subject)
-        check_access(offset, width, self.size, self.subject, length=length)
-
-    def _raise(self, offset: int, width: int) -> NoReturn:
-        if self.closed:
-            _closed(self.subject)
-        check_access(offset, width, self.size, self.subject)
-        self._read_only()
-
-    def _unfit(self, offset: int, value: int, width: int, error: OverflowError) -> NoReturn:
-        check_access(offset, width, self.size, self.subject)
-        raise _does_not_fit(value, width, self.subject) from error
-
-    def _read_only(self) -> NoReturn:
-        raise ReadOnly("the region cannot be written", operation="write", subject=self.subject)
-
-
 class SyscallWindow(Window):
     """A window through pread(2) and pwrite(2) on the device's descriptor.
 
@@ -344,35 +202,35 @@ class SyscallWindow(Window):
         """Whether it was given up."""
         return self._fd < 0
 
-    def read8(self, offset: int) -> int:
+    def read8(self, offset: int, /) -> int:
         """Read one byte by one 8-bit access."""
         return self._read(offset, 1)
 
-    def read16(self, offset: int) -> int:
+    def read16(self, offset: int, /) -> int:
         """Read by one 16-bit access."""
         return self._read(offset, 2)
 
-    def read32(self, offset: int) -> int:
+    def read32(self, offset: int, /) -> int:
         """Read by one 32-bit access."""
         return self._read(offset, 4)
 
-    def read64(self, offset: int) -> int:
+    def read64(self, offset: int, /) -> int:
         """Read by one 64-bit access, where the kernel has them; a 32-bit kernel makes two."""
         return self._read(offset, 8)
 
-    def write8(self, offset: int, value: int) -> None:
+    def write8(self, offset: int, value: int, /) -> None:
         """Write one byte by one 8-bit access."""
         self._write(offset, value, 1)
 
-    def write16(self, offset: int, value: int) -> None:
+    def write16(self, offset: int, value: int, /) -> None:
         """Write by one 16-bit access."""
         self._write(offset, value, 2)
 
-    def write32(self, offset: int, value: int) -> None:
+    def write32(self, offset: int, value: int, /) -> None:
         """Write by one 32-bit access."""
         self._write(offset, value, 4)
 
-    def write64(self, offset: int, value: int) -> None:
+    def write64(self, offset: int, value: int, /) -> None:
         """Write by one 64-bit access."""
         self._write(offset, value, 8)
 
@@ -404,12 +262,12 @@ class SyscallWindow(Window):
         try:
             data = value.to_bytes(width, "little")
         except OverflowError as error:
-            raise _does_not_fit(value, width, self.subject) from error
+            raise does_not_fit(value, width, self.subject) from error
         self._pwrite(offset, data)
 
     def _check(self, offset: int, width: int, length: int | None = None) -> None:
         if self.closed:
-            _closed(self.subject)
+            raise closed(self.subject)
         check_access(offset, width, self.size, self.subject, length=length)
 
     def _pread(self, offset: int, width: int) -> bytes:
@@ -452,52 +310,52 @@ class SparseWindow(Window):
         """Whether it was given up."""
         return self._rest.closed
 
-    def read8(self, offset: int) -> int:
+    def read8(self, offset: int, /) -> int:
         """Read one byte by one 8-bit access."""
         window, at = self._at(offset, 1)
         return window.read8(at)
 
-    def read16(self, offset: int) -> int:
+    def read16(self, offset: int, /) -> int:
         """Read by one 16-bit access."""
         window, at = self._at(offset, 2)
         return window.read16(at)
 
-    def read32(self, offset: int) -> int:
+    def read32(self, offset: int, /) -> int:
         """Read by one 32-bit access."""
         window, at = self._at(offset, 4)
         return window.read32(at)
 
-    def read64(self, offset: int) -> int:
+    def read64(self, offset: int, /) -> int:
         """Read by one 64-bit access."""
         window, at = self._at(offset, 8)
         return window.read64(at)
 
-    def write8(self, offset: int, value: int) -> None:
+    def write8(self, offset: int, value: int, /) -> None:
         """Write one byte by one 8-bit access."""
         window, at = self._at(offset, 1)
         window.write8(at, value)
 
-    def write16(self, offset: int, value: int) -> None:
+    def write16(self, offset: int, value: int, /) -> None:
         """Write by one 16-bit access."""
         window, at = self._at(offset, 2)
         window.write16(at, value)
 
-    def write32(self, offset: int, value: int) -> None:
+    def write32(self, offset: int, value: int, /) -> None:
         """Write by one 32-bit access."""
         window, at = self._at(offset, 4)
         window.write32(at, value)
 
-    def write64(self, offset: int, value: int) -> None:
+    def write64(self, offset: int, value: int, /) -> None:
         """Write by one 64-bit access."""
         window, at = self._at(offset, 8)
         window.write64(at, value)
 
-    def doorbell32(self, offset: int, value: int) -> None:
+    def doorbell32(self, offset: int, value: int, /) -> None:
         """Write by one 32-bit access, after a release fence."""
         window, at = self._at(offset, 4)
         window.doorbell32(at, value)
 
-    def doorbell64(self, offset: int, value: int) -> None:
+    def doorbell64(self, offset: int, value: int, /) -> None:
         """Write by one 64-bit access, after a release fence."""
         window, at = self._at(offset, 8)
         window.doorbell64(at, value)
@@ -562,9 +420,11 @@ def _failed(error: OSError, operation: str, subject: str) -> VfioError:
     return kind(reason, operation=operation, subject=subject, errno=error.errno, hint=hint)
 
 
-def _closed(subject: str) -> NoReturn:
-    raise Closed("it was closed", operation="access", subject=subject)
+def closed(subject: str) -> Closed:
+    """Make the error of an access through a window that was given up."""
+    return Closed("it was closed", operation="access", subject=subject)
 
 
-def _does_not_fit(value: int, width: int, subject: str) -> OutOfBounds:
+def does_not_fit(value: int, width: int, subject: str) -> OutOfBounds:
+    """Make the error of a value that is too large for *width* bytes, or negative."""
     return OutOfBounds(f"{value:#x} does not fit in {8 * width} bits", operation="write", subject=subject)

@@ -1,0 +1,391 @@
+/*
+ * The two things that are done so often that cffi's own cost would be most of it: an access to device memory, and an
+ * ioctl whose structure is numbers. Everything else goes through cffi; docs/explanation/design.md has the figures.
+ */
+#include <Python.h>
+
+#include "access.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+/* ---- Accessors: the base class of a mapped window ---- */
+
+struct accessors {
+	PyObject_HEAD
+	struct vfiokit_window window;
+};
+
+#define WINDOW(self) (&((struct accessors *)(self))->window)
+
+enum { FAILED = -1, TAKEN = 0, REFUSED = 1 };
+
+/* The subclass says what is wrong: it raises. */
+static PyObject *refuse(PyObject *self, PyObject *offset, int width, PyObject *value)
+{
+	PyObject *answer = PyObject_CallMethod(self, "_refuse", "OiO", offset, width, value ? value : Py_None);
+
+	if (answer) {
+		Py_DECREF(answer);
+		PyErr_SetString(PyExc_SystemError, "_refuse() returned");
+	}
+	return NULL;
+}
+
+static int take_offset(PyObject *object, int64_t *offset)
+{
+	*offset = PyLong_AsLongLong(object);
+	if (*offset != -1 || !PyErr_Occurred())
+		return TAKEN;
+	if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+		return FAILED;
+	PyErr_Clear();
+	return REFUSED;
+}
+
+static int take_value(PyObject *object, int bits, uint64_t *value)
+{
+	PyObject *number = PyNumber_Index(object);
+
+	if (!number)
+		return FAILED;
+	*value = PyLong_AsUnsignedLongLong(number);
+	Py_DECREF(number);
+	if (*value == UINT64_MAX && PyErr_Occurred()) {
+		if (!PyErr_ExceptionMatches(PyExc_OverflowError))
+			return FAILED;
+		PyErr_Clear();
+		return REFUSED;
+	}
+	return bits < 64 && *value >> bits ? REFUSED : TAKEN;
+}
+
+#define ACCESSORS(bits)                                                                                       \
+	static PyObject *read##bits(PyObject *self, PyObject *at)                                             \
+	{                                                                                                     \
+		int64_t offset;                                                                               \
+		int taken = take_offset(at, &offset);                                                         \
+                                                                                                              \
+		if (taken == FAILED)                                                                          \
+			return NULL;                                                                          \
+		if (taken == REFUSED || vfiokit_refused(WINDOW(self), offset, bits / 8))                      \
+			return refuse(self, at, bits / 8, NULL);                                              \
+		return PyLong_FromUnsignedLongLong(vfiokit_load##bits(WINDOW(self), offset));                 \
+	}                                                                                                     \
+	static PyObject *store##bits(PyObject *self, PyObject *const *words, Py_ssize_t count, int fence)     \
+	{                                                                                                     \
+		int64_t offset;                                                                               \
+		uint64_t value;                                                                               \
+		int at, what;                                                                                 \
+                                                                                                              \
+		if (count != 2)                                                                               \
+			return PyErr_Format(PyExc_TypeError, "2 arguments are due, not %zd", count);          \
+		at = take_offset(words[0], &offset);                                                          \
+		what = at == FAILED ? FAILED : take_value(words[1], bits, &value);                            \
+		if (what == FAILED)                                                                           \
+			return NULL;                                                                          \
+		if (at == REFUSED || what == REFUSED || !WINDOW(self)->writable ||                            \
+		    vfiokit_refused(WINDOW(self), offset, bits / 8))                                          \
+			return refuse(self, words[0], bits / 8, words[1]);                                    \
+		if (fence)                                                                                    \
+			vfiokit_release_fence();                                                              \
+		vfiokit_store##bits(WINDOW(self), offset, value);                                             \
+		Py_RETURN_NONE;                                                                               \
+	}                                                                                                     \
+	static PyObject *write##bits(PyObject *self, PyObject *const *words, Py_ssize_t count)                \
+	{                                                                                                     \
+		return store##bits(self, words, count, 0);                                                    \
+	}
+
+#define DOORBELL(bits)                                                                                        \
+	static PyObject *doorbell##bits(PyObject *self, PyObject *const *words, Py_ssize_t count)             \
+	{                                                                                                     \
+		return store##bits(self, words, count, 1);                                                    \
+	}
+
+ACCESSORS(8)
+ACCESSORS(16)
+ACCESSORS(32)
+ACCESSORS(64)
+DOORBELL(32)
+DOORBELL(64)
+
+static PyObject *address(PyObject *self, void *unused)
+{
+	(void)unused;
+	return PyLong_FromVoidPtr(WINDOW(self));
+}
+
+static void dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+	freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+	release(self);
+	Py_DECREF(type);
+}
+
+#define FAST(function) ((PyCFunction)(void (*)(void))(function))
+
+static PyMethodDef accessor_methods[] = {
+	{"read8", read8, METH_O, PyDoc_STR("Read one byte by one 8-bit access.")},
+	{"read16", read16, METH_O, PyDoc_STR("Read by one 16-bit access.")},
+	{"read32", read32, METH_O, PyDoc_STR("Read by one 32-bit access.")},
+	{"read64", read64, METH_O, PyDoc_STR("Read by one 64-bit access.")},
+	{"write8", FAST(write8), METH_FASTCALL, PyDoc_STR("Write one byte by one 8-bit access.")},
+	{"write16", FAST(write16), METH_FASTCALL, PyDoc_STR("Write by one 16-bit access.")},
+	{"write32", FAST(write32), METH_FASTCALL, PyDoc_STR("Write by one 32-bit access.")},
+	{"write64", FAST(write64), METH_FASTCALL, PyDoc_STR("Write by one 64-bit access.")},
+	{"doorbell32", FAST(doorbell32), METH_FASTCALL, PyDoc_STR("Write by one 32-bit access, after a fence.")},
+	{"doorbell64", FAST(doorbell64), METH_FASTCALL, PyDoc_STR("Write by one 64-bit access, after a fence.")},
+	{NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef accessor_attributes[] = {
+	{"address", address, NULL, PyDoc_STR("Where its struct vfiokit_window is, for cffi."), NULL},
+	{NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot accessor_slots[] = {
+	{Py_tp_doc, (void *)PyDoc_STR("Accessors on a window; a subclass says in _refuse() what is wrong.")},
+	{Py_tp_methods, accessor_methods},
+	{Py_tp_getset, accessor_attributes},
+	{Py_tp_dealloc, dealloc},
+	{0, NULL},
+};
+
+static PyType_Spec accessor_type = {
+	.name = "vfiokit._native._quick.Accessors",
+	.basicsize = sizeof(struct accessors),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	.slots = accessor_slots,
+};
+
+/* ---- exchange: an ioctl with a structure of numbers ---- */
+
+#define MOST_MEMBERS 16
+
+struct member {
+	size_t offset;
+	int width, is_signed;
+};
+
+/* The letters are the struct module's. */
+static int read_code(char code, struct member *member)
+{
+	member->is_signed = code == 'i' || code == 'q';
+	switch (code) {
+	case 'B': member->width = 1; return 0;
+	case 'H': member->width = 2; return 0;
+	case 'I': case 'i': member->width = 4; return 0;
+	case 'Q': case 'q': member->width = 8; return 0;
+	}
+	PyErr_Format(PyExc_ValueError, "no member is coded '%c'", code);
+	return -1;
+}
+
+static int store(uint8_t *raw, const struct member *member, PyObject *object)
+{
+	int bits = 8 * member->width;
+	uint64_t value;
+	int fits;
+
+	if (member->is_signed) {
+		int64_t number = PyLong_AsLongLong(object);
+
+		fits = bits == 64 || (number >= -(INT64_C(1) << (bits - 1)) && number < INT64_C(1) << (bits - 1));
+		value = (uint64_t)number;
+	} else {
+		value = PyLong_AsUnsignedLongLong(object);
+		fits = bits == 64 || !(value >> bits);
+	}
+	if (value == UINT64_MAX && PyErr_Occurred())
+		return -1;
+	if (!fits) {
+		PyErr_Format(PyExc_OverflowError, "%R does not fit in %d bits", object, bits);
+		return -1;
+	}
+	/* The structures are the machine's own: low bytes first on a little endian one, last on a big endian one. */
+	switch (member->width) {
+	case 1: *(uint8_t *)(raw + member->offset) = value; break;
+	case 2: *(uint16_t *)(raw + member->offset) = value; break;
+	case 4: *(uint32_t *)(raw + member->offset) = value; break;
+	default: *(uint64_t *)(raw + member->offset) = value;
+	}
+	return 0;
+}
+
+static PyObject *load(const uint8_t *raw, const struct member *member)
+{
+	const uint8_t *at = raw + member->offset;
+
+	switch (member->width) {
+	case 1: return PyLong_FromLong(*at);
+	case 2: return PyLong_FromLong(*(const uint16_t *)at);
+	case 4:
+		return member->is_signed ? PyLong_FromLong(*(const int32_t *)at) :
+					   PyLong_FromUnsignedLong(*(const uint32_t *)at);
+	default:
+		return member->is_signed ? PyLong_FromLongLong(*(const int64_t *)at) :
+					   PyLong_FromUnsignedLongLong(*(const uint64_t *)at);
+	}
+}
+
+static int lay_out(PyObject *codes, struct member *members)
+{
+	char *letters;
+	Py_ssize_t count;
+	size_t offset = 0;
+
+	if (PyBytes_AsStringAndSize(codes, &letters, &count) < 0)
+		return -1;
+	if (count > MOST_MEMBERS) {
+		PyErr_Format(PyExc_ValueError, "%zd members are more than %d", count, MOST_MEMBERS);
+		return -1;
+	}
+	for (Py_ssize_t i = 0; i < count; i++) {
+		if (read_code(letters[i], &members[i]) < 0)
+			return -1;
+		members[i].offset = offset;
+		if (offset % members[i].width) {
+			PyErr_Format(PyExc_ValueError, "member %zd is not aligned", i);
+			return -1;
+		}
+		offset += members[i].width;
+	}
+	return (int)count;
+}
+
+/* What is known of the calls, by name: a pair of request and codes, asked of the caller once. */
+struct known {
+	PyObject *shapes;
+};
+
+/* Return a borrowed pair. */
+static PyObject *shape_of(PyObject *module, PyObject *calls, PyObject *name)
+{
+	struct known *known = PyModule_GetState(module);
+	PyObject *shape = PyDict_GetItemWithError(known->shapes, name);
+
+	if (shape || PyErr_Occurred())
+		return shape;
+	shape = PyObject_CallMethod(calls, "_describe", "O", name);
+	if (shape && (!PyTuple_Check(shape) || PyTuple_Size(shape) != 2)) {
+		PyErr_SetString(PyExc_TypeError, "_describe() is to return a request and codes");
+		Py_CLEAR(shape);
+	}
+	if (shape && PyDict_SetItem(known->shapes, name, shape) < 0)
+		Py_CLEAR(shape);
+	/* The table holds it from now on. */
+	Py_XDECREF(shape);
+	return shape;
+}
+
+/* The caller says what the refusal means: it raises. */
+static PyObject *refused(PyObject *calls, PyObject *name, PyObject *fd, int error)
+{
+	PyObject *answer = PyObject_CallMethod(calls, "_refused", "OOi", name, fd, error);
+
+	if (answer) {
+		Py_DECREF(answer);
+		PyErr_SetString(PyExc_SystemError, "_refused() returned");
+	}
+	return NULL;
+}
+
+static PyObject *exchange(PyObject *module, PyObject *const *words, Py_ssize_t count)
+{
+	uint64_t raw[MOST_MEMBERS] = {0};
+	struct member members[MOST_MEMBERS];
+	uint8_t *memory = (uint8_t *)raw;
+	unsigned long request;
+	int fd, number, answer, error;
+	PyObject *shape, *result;
+
+	if (count < 3)
+		return PyErr_Format(PyExc_TypeError, "at least 3 arguments are due, not %zd", count);
+	shape = shape_of(module, words[0], words[1]);
+	if (!shape)
+		return NULL;
+	request = PyLong_AsUnsignedLong(PyTuple_GetItem(shape, 0));
+	fd = (int)PyLong_AsLong(words[2]);
+	if (PyErr_Occurred())
+		return NULL;
+	number = lay_out(PyTuple_GetItem(shape, 1), members);
+	if (number < 0)
+		return NULL;
+	if (count - 3 > number)
+		return PyErr_Format(PyExc_TypeError, "%zd members are more than %d", count - 3, number);
+	for (Py_ssize_t i = 3; i < count; i++)
+		if (store(memory, &members[i - 3], words[i]) < 0)
+			return NULL;
+	Py_BEGIN_ALLOW_THREADS
+	do
+		answer = ioctl(fd, request, memory);
+	while (answer < 0 && errno == EINTR);
+	error = errno;
+	Py_END_ALLOW_THREADS
+	if (answer < 0)
+		return refused(words[0], words[1], words[2], error);
+	result = PyTuple_New(number);
+	for (int i = 0; result && i < number; i++) {
+		PyObject *value = load(memory, &members[i]);
+
+		if (!value || PyTuple_SetItem(result, i, value) < 0)
+			Py_CLEAR(result);
+	}
+	return result;
+}
+
+static PyMethodDef functions[] = {
+	{"exchange", FAST(exchange), METH_FASTCALL,
+	 PyDoc_STR("exchange(calls, name, fd, *members): make a call and return the structure's members.")},
+	{NULL, NULL, 0, NULL},
+};
+
+static int fill(PyObject *module)
+{
+	struct known *known = PyModule_GetState(module);
+	PyObject *type = PyType_FromSpec(&accessor_type);
+	int failed = type ? PyModule_AddObjectRef(module, "Accessors", type) : -1;
+
+	Py_XDECREF(type);
+	known->shapes = PyDict_New();
+	return known->shapes ? failed : -1;
+}
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+	struct known *known = PyModule_GetState(module);
+
+	Py_VISIT(known->shapes);
+	return 0;
+}
+
+static int clear(PyObject *module)
+{
+	struct known *known = PyModule_GetState(module);
+
+	Py_CLEAR(known->shapes);
+	return 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, fill}, {0, NULL}};
+
+static struct PyModuleDef definition = {
+	PyModuleDef_HEAD_INIT,
+	.m_name = "vfiokit._native._quick",
+	.m_doc = "Accesses to device memory, and ioctls of numbers, without cffi's cost.",
+	.m_size = sizeof(struct known),
+	.m_methods = functions,
+	.m_slots = slots,
+	.m_traverse = traverse,
+	.m_clear = clear,
+};
+
+PyMODINIT_FUNC PyInit__quick(void)
+{
+	return PyModuleDef_Init(&definition);
+}
