@@ -20,8 +20,8 @@ from pathlib import Path
 import peer
 
 from vfiokit.vfio.mapped import MappedWindow
+from vfiokit.vfio.syscall import SyscallWindow
 from vfiokit.vfio.system import LiveSystem
-from vfiokit.vfio.window import SyscallWindow
 
 
 def main() -> None:

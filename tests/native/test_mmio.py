@@ -17,8 +17,10 @@ from vfiokit.address import AddressRange
 from vfiokit.errors import VfioError
 from vfiokit.vfio.errors import Closed, Misaligned, OutOfBounds, ReadOnly
 from vfiokit.vfio.mapped import MappedWindow
+from vfiokit.vfio.sparse import SparseWindow
+from vfiokit.vfio.syscall import SyscallWindow
 from vfiokit.vfio.system import LiveSystem
-from vfiokit.vfio.window import SparseWindow, SyscallWindow, Window
+from vfiokit.vfio.window import Window
 
 SIZE = 8192
 WIDTHS = (1, 2, 4, 8)

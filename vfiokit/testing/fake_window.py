@@ -6,7 +6,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, NoReturn
 
-from vfiokit.vfio.window import SyscallWindow
+from vfiokit.vfio.syscall import SyscallWindow
 
 if TYPE_CHECKING:
     from vfiokit.testing.fake_files import DeviceFile

@@ -13,7 +13,7 @@ from vfiokit.model.host import Host
 from vfiokit.model.iommu import IommuKind, IommuUnit
 from vfiokit.model.unknown import Unknown, known
 from vfiokit.sysfs.memory import Directory, Failure, File, Link, MemorySource
-from vfiokit.testing.config_space import config_bytes
+from vfiokit.testing.config_bytes import config_bytes
 
 __all__ = ["device_directories", "layout", "write_tree"]
 

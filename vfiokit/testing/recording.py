@@ -26,8 +26,9 @@ from vfiokit.errors import VfiokitError
 from vfiokit.sysfs.capture import RecordingSource
 from vfiokit.sysfs.memory import Directory, Failure, File, Link, MemorySource
 from vfiokit.sysfs.source import Kind, Source, Stat
+from vfiokit.vfio.syscall import SyscallWindow
 from vfiokit.vfio.system import System
-from vfiokit.vfio.window import SyscallWindow, Window
+from vfiokit.vfio.window import Window
 
 __all__ = ["SCHEMA", "Player", "Recorder", "ReplayMismatch"]
 

@@ -10,7 +10,9 @@ from vfiokit.address import AddressRange
 from vfiokit.errors import VfioError
 from vfiokit.vfio.errors import NoSuchRegion
 from vfiokit.vfio.replies import RegionFlags, RegionInfo, region_info
-from vfiokit.vfio.window import SparseWindow, SyscallWindow, Window
+from vfiokit.vfio.sparse import SparseWindow
+from vfiokit.vfio.syscall import SyscallWindow
+from vfiokit.vfio.window import Window
 
 if TYPE_CHECKING:
     from vfiokit.vfio.device import Device

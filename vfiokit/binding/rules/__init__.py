@@ -1,1 +1,1 @@
-"""The checks behind the rows of :mod:`vfiokit.binding.safety`, a module for each part of the host."""
+"""The checks behind the rows of :mod:`vfiokit.binding.safety_rows`, a module for each part of the host."""
