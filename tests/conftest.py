@@ -22,10 +22,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _chosen))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that boot guests."""
+    """Mark the tests that boot guests, and begin with them: what is long must not start last."""
     for item in items:
         if item.nodeid.startswith("tests/vm/test_"):
             item.add_marker(pytest.mark.vm)
+    items.sort(key=lambda item: item.get_closest_marker("vm") is None)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -87,7 +87,9 @@ class Snapshot:
         return found
 
 
-@pytest.fixture(scope="module", params=UNITS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in UNITS]
+)
 def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     """Boot once for each kind of tables."""
     try:
