@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 20
-SPHINX := $(BIN)/python -m sphinx -W -q -d docs/_build/doctrees
+SPHINX := $(BIN)/python -m sphinx -W -q -j auto -d docs/_build/doctrees
 PYTEST := $(BIN)/python -m pytest
 
 # Python starts some hundred times here, and in guests that emulate every instruction.
