@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from types import MappingProxyType
 
-import pytest
-
 from .guests import Report, boot
 from .kernel import Kernel
 from .named import NAMED
@@ -28,15 +26,6 @@ STEPS = MappingProxyType(
 
 SIZED = MappingProxyType({"root-ports": ("edu", "disk"), "sriov-igb": ("network",)})
 """Functions that are given to VFIO for its sizes; each is alone in its group."""
-
-
-def booting(name: str) -> pytest.MarkDecorator:
-    """Mark a test that asks a named topology: all that do run in one worker, which boots it once."""
-    return pytest.mark.xdist_group(name)
-
-
-TOPOLOGIES = [pytest.param(name, marks=booting(name)) for name in NAMED]
-"""Every named topology, as the parameter of a test."""
 
 
 def ask(kernel: Kernel, name: str, out: Path) -> Report:

@@ -46,13 +46,11 @@ def kept(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
     return run_scenes(small, "refusals.py", out, binding_topology(out))
 
 
-@pytest.mark.xdist_group("moved")
 @pytest.mark.parametrize("name", scenes_of("binding.py"))
 def test_moving(moved: Results, name: str) -> None:
     check(moved, name)
 
 
-@pytest.mark.xdist_group("kept")
 @pytest.mark.parametrize("name", scenes_of("refusals.py"))
 def test_refusing(kept: Results, name: str) -> None:
     check(kept, name)
@@ -76,7 +74,6 @@ def booted(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
     return results
 
 
-@pytest.mark.xdist_group("booted")
 @pytest.mark.parametrize("name", scenes_of("reboot.py"))
 def test_rebooting(booted: Results, name: str) -> None:
     check(booted, name)
@@ -93,13 +90,11 @@ def modular(stock: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
     return run_scenes(stock, "stock.py", out, binding_topology(out, disks=1), *names)
 
 
-@pytest.mark.xdist_group("modular")
 @pytest.mark.parametrize("name", scenes_of("modules.py"))
 def test_modules(modular: Results, name: str) -> None:
     check(modular, name)
 
 
-@pytest.mark.xdist_group("modular")
 @pytest.mark.parametrize("name", ROUTES)
 def test_routes_of_other_tables(modular: Results, name: str) -> None:
     check(modular, name)

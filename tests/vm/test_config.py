@@ -11,8 +11,9 @@ import pytest
 
 from tests.oracle.lspci import Said, said, values
 
-from .asked import SIZED, TOPOLOGIES
+from .asked import SIZED
 from .guests import Report
+from .named import NAMED
 
 _FUNCTION = re.compile(r"\n(?=[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] )")
 _REGION = re.compile(r"\tRegion (\d): (Memory|I/O ports) at (\S+) .*?(\[size=\w+\])?$", re.MULTILINE)
@@ -22,7 +23,7 @@ _WINDOW = re.compile(
 
 
 @pytest.mark.skipif(not shutil.which("lspci"), reason="no lspci on this host, which the guest shares")
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", NAMED)
 def test_every_live_function_is_read_alike(name: str, named: Callable[[str], Report]) -> None:
     report = named(name)
     compare_texts(report.text("lspci.txt"), report.text("ours.txt"))

@@ -18,7 +18,7 @@ from vfiokit.analysis.topology import Topology as Rules
 from vfiokit.analysis.topology import has_late_unit, order_by_number
 from vfiokit.model.unknown import known
 
-from .asked import STEPS, TOPOLOGIES, booting
+from .asked import STEPS
 from .drawn import topologies
 from .guests import Report, boot, without_groups
 from .kernel import Kernel
@@ -99,7 +99,7 @@ def check_viability(report: Report) -> None:
             assert verdict[number] == status["viable"], (state["step"], number, status)
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
+@pytest.mark.parametrize("name", NAMED)
 def test_named_topology_forms_the_groups_of_our_rules(name: str, named: Callable[[str], Report]) -> None:
     report = named(name)
     check(report)
@@ -184,11 +184,11 @@ def test_a_group_without_iommu_is_never_called_isolated(small: Kernel, tmp_path:
     assert "noiommu-mode" in codes
 
 
-@booting("switch")
+@pytest.mark.parametrize("name", ["switch"])
 def test_functions_apart_below_a_switch_without_acs_still_reach_each_other(
-    named: Callable[[str], Report],
+    name: str, named: Callable[[str], Report]
 ) -> None:
-    report = named("switch")
+    report = named(name)
     disk, edu = (PciAddress.parse(report.places[name]) for name in ("disk", "edu"))
     relation = relate(report.host, disk, edu)
     assert relation.same_group is False

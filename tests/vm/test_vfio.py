@@ -14,8 +14,6 @@ INSIDE = Path(__file__).parent / "inside"
 DISK = 128 << 20
 
 pytestmark = pytest.mark.vm
-# All that look at the one boot run in the worker that boots.
-booting = pytest.mark.xdist_group("vfio")
 
 
 def checks() -> list[str]:
@@ -58,13 +56,11 @@ def results(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return found
 
 
-@booting
 @pytest.mark.parametrize("name", checks())
 def test_the_guest_agrees(results: dict[str, dict[str, object]], name: str) -> None:
     assert results[name]["outcome"] == "ok", results[name]["outcome"]
 
 
-@booting
 def test_no_check_is_forgotten(results: dict[str, dict[str, object]]) -> None:
     assert set(results) == set(checks())
 
