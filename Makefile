@@ -12,13 +12,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 20
-SPHINX := $(BIN)/python -m sphinx -W -q -d docs/_build/doctrees
+SPHINX := $(BIN)/python -m sphinx -W -q -j auto -d docs/_build/doctrees
 PYTEST := $(BIN)/python -m pytest
+
+# Python starts some hundred times here, and in guests that emulate every instruction.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: test check deps lint types layers unit vm lab lab-fuzz oracle-fuzz mutants examples docs bench clean
 
 test: deps lint types layers docs
-	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) -n 2 --dist worksteal --durations=25 --cov --cov-report=term
+	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) -n 2 --dist loadgroup --durations=25 --cov --cov-report=term
 
 check: $(STAMP) lint types layers docs unit
 

@@ -85,7 +85,7 @@ class Fuzz:
             self.image[AmdMachine.COMMANDS : AmdMachine.COMMANDS + len(commands)] = commands
         # A read that is blocked gives zeros, so no page may be zero.
         self.image[PAGES.start : PAGES.end] = self.random.randbytes(0x1000) * (PAGES.size >> 12)
-        self.machine.memory[:] = bytes(self.image)
+        self.machine.memory[:] = self.image
         for start in range(0, cases, TAGS):
             self._batch(layout, min(TAGS, cases - start))
 
@@ -111,13 +111,13 @@ class Fuzz:
             got = int.from_bytes(buffer[8 * slot : 8 * slot + 8], "little")
             if got != word:
                 self.disagreements.append(f"slot {slot}: read {got:#x}, the model {word:#x}")
-        if self.machine.memory[:] != self.image:
+        if self.image != self.machine.memory:
             where = _first_difference(self.image, self.machine.memory)
             here, there = (
                 bytes(each[where : where + 8])[::-1].hex() for each in (self.image, self.machine.memory)
             )
             self.disagreements.append(f"memory at {where:#x}: model {here}, QEMU {there}")
-            self.machine.memory[:] = bytes(self.image)
+            self.machine.memory[:] = self.image
 
     def _one(self, layout: Layout, outcome: Outcome, slot: int, tags: list[int]) -> int | None:
         """Compare one request; return the word that the device must have read, if it was to read one."""

@@ -13,6 +13,8 @@ from collections.abc import Callable
 
 import pytest
 
+from .asked import ask
+from .guests import Report
 from .initramfs import find_busybox
 from .kernel import Kernel, Unavailable, small_kernel, stock_kernel
 
@@ -30,6 +32,12 @@ def small() -> Kernel:
 def stock() -> Kernel:
     """Return the distribution's kernel."""
     return _kernel(stock_kernel)
+
+
+@pytest.fixture(scope="session")
+def named(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Report]:
+    """Return what a named topology's guest said; it boots when it is first asked for."""
+    return functools.cache(lambda name: ask(small, name, tmp_path_factory.mktemp(name)))
 
 
 def _kernel(find: Callable[[], Kernel]) -> Kernel:

@@ -22,7 +22,7 @@ Partition = set[frozenset[str]]
 
 @dataclass(frozen=True)
 class Report:
-    """What report.py left of one guest.
+    """What report.py left of one guest, and a script that adds to it.
 
     :ivar directory: where its files are.
     """
@@ -31,7 +31,11 @@ class Report:
 
     def json(self, name: str) -> Any:
         """Return one of its documents."""
-        return json.loads((self.directory / name).read_text())
+        return json.loads(self.text(name))
+
+    def text(self, name: str) -> str:
+        """Return one of its files."""
+        return (self.directory / name).read_text()
 
     @cached_property
     def kernel(self) -> dict[str, Any]:
@@ -73,9 +77,10 @@ def boot(
     *steps: str,
     iommu: str | Iommu = "intel",
     append: str = "",
+    script: Path = REPORT,
 ) -> Report:
     """Boot a guest, let it report, and return what it said."""
-    result = run_guest(kernel, topology, REPORT, *steps, iommu=iommu, out_dir=out, append=append)
+    result = run_guest(kernel, topology, script, *steps, iommu=iommu, out_dir=out, append=append)
     result.check()
     return Report(out)
 

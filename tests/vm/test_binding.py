@@ -79,10 +79,15 @@ def test_rebooting(booted: Results, name: str) -> None:
     check(booted, name)
 
 
+# The small kernel has one table of routes only.
+ROUTES = ("a_card_in_a_bond", "a_card_with_the_only_ipv6_default_route")
+
+
 @pytest.fixture(scope="module")
 def modular(stock: Kernel, tmp_path_factory: pytest.TempPathFactory) -> Results:
     out = tmp_path_factory.mktemp("modules")
-    return run_scenes(stock, "modules.py", out, binding_topology(out, disks=1))
+    names = (*ROUTES, *scenes_of("modules.py"))
+    return run_scenes(stock, "stock.py", out, binding_topology(out, disks=1), *names)
 
 
 @pytest.mark.parametrize("name", scenes_of("modules.py"))
@@ -90,9 +95,6 @@ def test_modules(modular: Results, name: str) -> None:
     check(modular, name)
 
 
-def test_routes_of_other_tables(stock: Kernel, tmp_path: Path) -> None:
-    """The small kernel has one table only."""
-    names = ("a_card_in_a_bond", "a_card_with_the_only_ipv6_default_route")
-    results = run_scenes(stock, "refusals.py", tmp_path, binding_topology(tmp_path, disks=1), *names)
-    for name in names:
-        check(results, name)
+@pytest.mark.parametrize("name", ROUTES)
+def test_routes_of_other_tables(modular: Results, name: str) -> None:
+    check(modular, name)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.oracle.lspci import Said, said, values
 
-from .guest import run_guest
-from .kernel import Kernel
+from .asked import SIZED
+from .guests import Report
 from .named import NAMED
 
-SCRIPT = Path(__file__).parent / "inside/config.py"
-GIVEN = {"root-ports": ("edu", "disk"), "sriov-igb": ("network",)}
-"""Functions that are given to VFIO for its sizes; each is alone in its group."""
 _FUNCTION = re.compile(r"\n(?=[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7] )")
 _REGION = re.compile(r"\tRegion (\d): (Memory|I/O ports) at (\S+) .*?(\[size=\w+\])?$", re.MULTILINE)
 _WINDOW = re.compile(
@@ -28,23 +24,20 @@ _WINDOW = re.compile(
 
 @pytest.mark.skipif(not shutil.which("lspci"), reason="no lspci on this host, which the guest shares")
 @pytest.mark.parametrize("name", NAMED)
-def test_every_live_function_is_read_alike(name: str, small: Kernel, tmp_path: Path) -> None:
-    run_guest(small, NAMED[name], SCRIPT, *GIVEN.get(name, ()), out_dir=tmp_path).check()
-    compare_texts((tmp_path / "lspci.txt").read_text(), (tmp_path / "ours.txt").read_text())
-    found = {each["address"]: each["bars"] for each in load(tmp_path, "bars.json")["functions"]}
-    resources = load(tmp_path, "resources.json")
+def test_every_live_function_is_read_alike(name: str, named: Callable[[str], Report]) -> None:
+    report = named(name)
+    compare_texts(report.text("lspci.txt"), report.text("ours.txt"))
+    found = {each["address"]: each["bars"] for each in report.json("bars.json")["functions"]}
+    resources = report.json("resources.json")
     assert found.keys() == resources.keys()
     for address, lines in resources.items():
         compare_resources(address, found[address], lines)
-    for address, regions in load(tmp_path, "regions.json").items():
-        compare_regions(address, found[address], regions)
-    reads = load(tmp_path, "reads.json")
+    regions = report.json("regions.json")
+    assert regions.keys() == {report.places[each] for each in SIZED.get(name, ())}
+    for address, sizes in regions.items():
+        compare_regions(address, found[address], sizes)
+    reads = report.json("reads.json")
     assert sum(reads.values()) / len(reads) <= 256, reads
-
-
-def load(directory: Path, name: str) -> Any:
-    """Return one of the guest's documents."""
-    return json.loads((directory / name).read_text())
 
 
 def compare_texts(its: str, own: str) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -18,24 +18,12 @@ from vfiokit.analysis.topology import Topology as Rules
 from vfiokit.analysis.topology import has_late_unit, order_by_number
 from vfiokit.model.unknown import known
 
+from .asked import STEPS
 from .drawn import topologies
 from .guests import Report, boot, without_groups
 from .kernel import Kernel
 from .named import NAMED
 from .topology import Topology
-
-STEPS = MappingProxyType(
-    {
-        "root-ports": ("disk=vfio-pci", "disk=none", "disk=host", "edu=vfio-pci"),
-        "root-port-without-acs": ("disk=vfio-pci",),
-        "pci-behind-pcie": ("first=vfio-pci", "second=vfio-pci"),
-        "switch": ("disk=vfio-pci", "edu=pci-stub"),
-        "multifunction": ("first=vfio-pci", "second=vfio-pci", "second=host", "second=pci-stub"),
-        "conventional": ("first=vfio-pci", "second=vfio-pci", "second=none"),
-        "sriov-igb": ("joined=vfio-pci", "network=vfio-pci"),
-    }
-)
-"""Drivers to move, for viability: a group becomes viable, or not, function by function."""
 
 EXAMPLES = int(os.environ.get("VFIOKIT_LAB_EXAMPLES", "8"))
 
@@ -112,11 +100,13 @@ def check_viability(report: Report) -> None:
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_named_topology_forms_the_groups_of_our_rules(name: str, small: Kernel, tmp_path: Path) -> None:
-    steps = STEPS.get(name, ())
-    report = boot(small, NAMED[name], tmp_path, *steps)
+def test_named_topology_forms_the_groups_of_our_rules(name: str, named: Callable[[str], Report]) -> None:
+    report = named(name)
     check(report)
-    answers = [state["groups"] for state in report.json("viability.json")]
+    states = report.json("viability.json")
+    steps = STEPS.get(name, ())
+    assert [state["step"] for state in states] == ["", *steps]
+    answers = [state["groups"] for state in states]
     assert any(answers) or not steps, "no step gave a group that the kernel could be asked about"
     # Intel's unit stands in front of everything, as its DMAR table says.
     assert len(report.grouped) == len(report.host.devices)
@@ -194,10 +184,11 @@ def test_a_group_without_iommu_is_never_called_isolated(small: Kernel, tmp_path:
     assert "noiommu-mode" in codes
 
 
+@pytest.mark.parametrize("name", ["switch"])
 def test_functions_apart_below_a_switch_without_acs_still_reach_each_other(
-    small: Kernel, tmp_path: Path
+    name: str, named: Callable[[str], Report]
 ) -> None:
-    report = boot(small, NAMED["switch"], tmp_path)
+    report = named(name)
     disk, edu = (PciAddress.parse(report.places[name]) for name in ("disk", "edu"))
     relation = relate(report.host, disk, edu)
     assert relation.same_group is False

@@ -19,7 +19,7 @@ import pytest
 
 from tests.vm.guest import GuestResult, run_guest
 from tests.vm.guest import Iommu as LabIommu
-from tests.vm.kernel import BuildError, Unavailable, small_kernel
+from tests.vm.kernel import Kernel
 from tests.vm.topology import Function, Slot, Topology, single
 from vfiokit.address import PciAddress
 from vfiokit.translation import debugfs
@@ -88,12 +88,10 @@ class Snapshot:
 
 
 @pytest.fixture(scope="module", params=UNITS)
-def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+def snapshot(
+    request: pytest.FixtureRequest, small: Kernel, tmp_path_factory: pytest.TempPathFactory
+) -> Snapshot:
     """Boot once for each kind of tables."""
-    try:
-        kernel = small_kernel()
-    except (Unavailable, BuildError) as error:
-        pytest.skip(f"LAB NOT RUN: {error}")
     kind = request.param
     directory = tmp_path_factory.mktemp(kind)
     memory = directory / "memory"
@@ -103,7 +101,7 @@ def snapshot(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         try:
             results.append(
                 run_guest(
-                    kernel, topology(memory), SCRIPT, iommu=UNITS[kind], out_dir=directory, memory="512M"
+                    small, topology(memory), SCRIPT, iommu=UNITS[kind], out_dir=directory, memory="512M"
                 )
             )
         except BaseException as error:

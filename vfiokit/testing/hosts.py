@@ -41,8 +41,32 @@ _BRIDGE_CLASS = 0x060400
 _VENDORS = (0x8086, 0x10DE, 0x1022, 0x15B3, 0x1B36, 0xFFFE)
 _TEXT = st.text("abcdefghijklmnopqrstuvwxyz0123456789_-", min_size=1, max_size=12)
 _NAME = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
-_UINT16 = st.integers(0, 0xFFFF)
 _MAX_DEPTH = 4
+
+# Strategies are made once: a host takes some hundred draws, and a new strategy is examined at its first.
+_YES_OR_NO = st.booleans()
+_UINT16 = st.integers(0, 0xFFFF)
+_REVISION = st.integers(0, 255)
+_ONE_IN_TEN = st.integers(0, 9)
+_SLOTS = st.sets(st.integers(0, 31), min_size=1, max_size=3)
+_FUNCTIONS = st.sets(st.integers(1, 7), max_size=2)
+_VENDOR = st.sampled_from(_VENDORS)
+_CLASS = st.sampled_from((*_ENDPOINT_CLASSES, _VGA))
+_DRIVER = st.sampled_from((None, *(each.name for each in _DRIVERS)))
+_OVERRIDE = st.one_of(st.none(), st.just("vfio-pci"), _TEXT)
+_NODE = st.one_of(st.none(), st.integers(0, 7))
+_PART = st.one_of(st.none(), st.integers(0, 5))
+_FAILURE = st.sampled_from(_FAILURES)
+_ACS = st.one_of(
+    st.none(),
+    st.just(AcsRegisters(capability=0x5F, control=0x1D)),
+    st.builds(
+        AcsRegisters,
+        capability=st.integers(0, 0x7F),
+        control=st.integers(0, 0x7F),
+        next_dword=st.integers(0, 0x7F),
+    ),
+)
 
 _EXPRESS_BRIDGES: dict[int | None, tuple[PortType | None, ...]] = {
     # What stands below what: a bridge's kind and the kinds of bridge that may follow it.
@@ -111,7 +135,7 @@ class _Builder:
         """Put functions on a bus, then fill the buses below its bridges."""
         above = _port_type(parent)
         on_link = above in (PortType.ROOT_PORT, PortType.DOWNSTREAM_PORT)
-        slots = [0] if on_link else sorted(self.draw(st.sets(st.integers(0, 31), min_size=1, max_size=3)))
+        slots = [0] if on_link else sorted(self.draw(_SLOTS))
         placed = [
             device
             for slot in slots
@@ -133,11 +157,7 @@ class _Builder:
         self.devices[index] = replace(bridge, config=facts)
 
     def _slot(self, first: PciAddress, parent: PciDevice | None, depth: int) -> list[PciDevice]:
-        functions = (
-            [0, *sorted(self.draw(st.sets(st.integers(1, 7), max_size=2)))]
-            if self.draw(st.booleans())
-            else [0]
-        )
+        functions = [0, *sorted(self.draw(_FUNCTIONS))] if self.draw(_YES_OR_NO) else [0]
         placed = []
         for function in functions:
             if self.budget > 0:
@@ -173,7 +193,7 @@ class _Builder:
         above = _port_type(parent)
         kinds = _EXPRESS_BRIDGES[above] if parent else _ROOT_KINDS
         must_be_bridge = above == PortType.UPSTREAM_PORT
-        is_bridge = must_be_bridge or (depth < _MAX_DEPTH and self.draw(st.booleans()))
+        is_bridge = must_be_bridge or (depth < _MAX_DEPTH and self.draw(_YES_OR_NO))
         port_type = self.draw(st.sampled_from(kinds)) if is_bridge else self._endpoint_type(parent, above)
         facts = ConfigFacts(
             header_type=HeaderType.BRIDGE if is_bridge else HeaderType.NORMAL,
@@ -181,18 +201,16 @@ class _Builder:
             secondary=0 if is_bridge else None,
             subordinate=0 if is_bridge else None,
             port_type=port_type,
-            acs=None if port_type is None else self.draw(_acs()),
+            acs=None if port_type is None else self.draw(_ACS),
         )
         return PciDevice(
             address=address,
-            vendor=self.draw(st.sampled_from(_VENDORS)),
+            vendor=self.draw(_VENDOR),
             device=self.draw(_UINT16),
             subsystem_vendor=self.draw(_UINT16),
             subsystem_device=self.draw(_UINT16),
-            class_code=_BRIDGE_CLASS
-            if is_bridge
-            else self.draw(st.sampled_from((*_ENDPOINT_CLASSES, _VGA))),
-            revision=self.draw(st.integers(0, 255)),
+            class_code=_BRIDGE_CLASS if is_bridge else self.draw(_CLASS),
+            revision=self.draw(_REVISION),
             is_bridge=is_bridge,
             parent=parent.address if parent else None,
             iommu=None,
@@ -212,17 +230,6 @@ class _Builder:
 def _port_type(device: PciDevice | None) -> int | None:
     facts = device.config if device else None
     return facts.port_type if isinstance(facts, ConfigFacts) and isinstance(facts.port_type, int) else None
-
-
-def _acs() -> st.SearchStrategy[AcsRegisters | None]:
-    full = AcsRegisters(capability=0x5F, control=0x1D)
-    drawn = st.builds(
-        AcsRegisters,
-        capability=st.integers(0, 0x7F),
-        control=st.integers(0, 0x7F),
-        next_dword=st.integers(0, 0x7F),
-    )
-    return st.one_of(st.none(), st.just(full), drawn)
 
 
 def _with_units(draw: Draw, host: Host) -> Host:
@@ -258,15 +265,15 @@ def _register(name: str) -> st.SearchStrategy[int]:
 
 
 def _with_state(draw: Draw, device: PciDevice, host: Host) -> PciDevice:
-    driver = draw(st.sampled_from((None, *(each.name for each in _DRIVERS))))
+    driver = draw(_DRIVER)
     is_vfio = any(each.name == driver and each.uses_vfio_core for each in _DRIVERS)
     return replace(
         device,
         driver=driver,
-        driver_override=draw(st.one_of(st.none(), st.just("vfio-pci"), _TEXT)),
-        numa_node=draw(st.one_of(st.none(), st.integers(0, 7))),
-        boot_vga=draw(st.booleans()) if device.class_code == _VGA else None,
-        vfio_device=f"vfio{draw(st.integers(0, 99))}" if is_vfio and draw(st.booleans()) else None,
+        driver_override=draw(_OVERRIDE),
+        numa_node=draw(_NODE),
+        boot_vga=draw(_YES_OR_NO) if device.class_code == _VGA else None,
+        vfio_device=f"vfio{draw(st.integers(0, 99))}" if is_vfio and draw(_YES_OR_NO) else None,
     )
 
 
@@ -290,11 +297,11 @@ def _platforms(draw: Draw) -> Platform:
         command_line=draw(
             st.sampled_from(("", "quiet", "intel_iommu=on iommu=pt", "pcie_acs_override=downstream"))
         ),
-        hypervisor=draw(st.booleans()) if architecture == "x86" else NO_FLAGS,
+        hypervisor=draw(_YES_OR_NO) if architecture == "x86" else NO_FLAGS,
         architecture=architecture,
         acpi_tables=None,
         has_iommu_class=False,
-        interrupt_remapping=draw(st.booleans()),
+        interrupt_remapping=draw(_YES_OR_NO),
         unsafe_interrupts=draw(
             st.sampled_from(((), ("vfio_iommu_type1",), ("iommufd", "vfio_iommu_type1")))
         ),
@@ -315,7 +322,7 @@ def _with_groups(draw: Draw, host: Host, *, by_the_rules: bool) -> Host:
         covered = frozenset(host.by_address)
         parts = [list(members) for members in predict(Topology(host), covered).groups]
     else:
-        chosen = [draw(st.one_of(st.none(), st.integers(0, 5))) for _ in host.devices]
+        chosen = [draw(_PART) for _ in host.devices]
         parts = [
             [each.address for each, part in zip(host.devices, chosen, strict=True) if part == number]
             for number in range(6)
@@ -331,11 +338,11 @@ def _with_groups(draw: Draw, host: Host, *, by_the_rules: bool) -> Host:
 def _group(draw: Draw, number: int, members: tuple[PciAddress, ...]) -> IommuGroup:
     return IommuGroup(
         id=number,
-        type=draw(st.sampled_from((None, "DMA", "DMA-FQ", "identity"))),
-        name=draw(st.sampled_from((None, None, None, NOIOMMU_NAME))),
+        type=draw(_GROUP_TYPE),
+        name=draw(_GROUP_NAME),
         devices=members,
-        others=draw(st.sampled_from(((), (), ("arm-smmu.0.auto",)))),
-        reserved_regions=draw(st.one_of(st.none(), st.lists(_region(), max_size=3).map(tuple))),
+        others=draw(_OTHERS),
+        reserved_regions=draw(_REGIONS),
     )
 
 
@@ -344,13 +351,20 @@ def _region(draw: Draw) -> ReservedRegion:
     start = draw(st.integers(0, 2**52))
     return ReservedRegion(
         range=AddressRange(start, start + draw(st.integers(1, 2**40))),
-        type=draw(st.sampled_from(("direct", "direct-relaxable", "reserved", "msi"))),
+        type=draw(_REGION_TYPE),
     )
+
+
+_GROUP_TYPE = st.sampled_from((None, "DMA", "DMA-FQ", "identity"))
+_GROUP_NAME = st.sampled_from((None, None, None, NOIOMMU_NAME))
+_OTHERS = st.sampled_from(((), (), ("arm-smmu.0.auto",)))
+_REGION_TYPE = st.sampled_from(("direct", "direct-relaxable", "reserved", "msi"))
+_REGIONS = st.one_of(st.none(), st.lists(_region(), max_size=3).map(tuple))
 
 
 def _with_unknowns(draw: Draw, host: Host) -> Host:
     """Make a few values unreadable, as a kernel or missing privileges would."""
-    unprivileged = draw(st.booleans())
+    unprivileged = draw(_YES_OR_NO)
     devices = tuple(_hide(draw, device, unprivileged=unprivileged) for device in host.devices)
     groups = tuple(_hide_group(draw, group) for group in host.groups)
     return replace(host, devices=devices, groups=groups)
@@ -360,16 +374,16 @@ def _hide(draw: Draw, device: PciDevice, *, unprivileged: bool) -> PciDevice:
     facts = device.config
     if unprivileged and isinstance(facts, ConfigFacts) and facts.port_type is not None:
         device = replace(device, config=replace(facts, port_type=NEEDS_PRIVILEGE, acs=NEEDS_PRIVILEGE))
-    if draw(st.integers(0, 9)):
+    if draw(_ONE_IN_TEN):
         return device
     name = draw(st.sampled_from(("driver", "driver_override", "numa_node", "revision", "iommu")))
-    hidden: Any = {name: draw(st.sampled_from(_FAILURES))}
+    hidden: Any = {name: draw(_FAILURE)}
     return replace(device, **hidden)
 
 
 def _hide_group(draw: Draw, group: IommuGroup) -> IommuGroup:
-    if draw(st.integers(0, 9)):
+    if draw(_ONE_IN_TEN):
         return group
     name = draw(st.sampled_from(("type", "reserved_regions")))
-    hidden: Any = {name: draw(st.sampled_from(_FAILURES))}
+    hidden: Any = {name: draw(_FAILURE)}
     return replace(group, **hidden)

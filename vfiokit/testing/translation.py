@@ -45,6 +45,8 @@ MEMORY_SIZE = 0x100000
 PAGE = 0x1000
 SIZES = {"amd": (PAGE, 0x4000, 0x200000, 0x800000, 0x40000000)}
 DEFAULT_SIZES = (PAGE, 0x200000, 0x40000000)
+POINTED_TO, MOST_MAPPED = 1 << 38, 3 * 0x40000000
+"""Above all addresses that mappings point to, and the bytes of the largest: three pages of the largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def drawn_mappings(
         page = draw(st.sampled_from(sizes))
         size = page * draw(st.integers(1, 3 if page > PAGE else 9))
         iova = draw(spots) * PAGE & ~(page - 1)
-        address = draw(st.integers(0, (1 << 26) - 1)) * PAGE & ~(page - 1)
+        address = draw(st.integers(0, POINTED_TO // PAGE - 1)) * PAGE & ~(page - 1)
         access = draw(st.sampled_from((Access.READ, Access.WRITE, Access.READ | Access.WRITE)))
         clash = any(iova < each.iova + each.size and each.iova < iova + size for each in found)
         if not clash and iova + size <= 1 << width:
@@ -265,5 +267,5 @@ def _attach(kind: str, tables: VtdTables | AmdTables, group: tuple[int, ...], do
     assert isinstance(tables, VtdTables)
     # Identity for the whole memory and for all that mappings point to: what a guest's IOMMU stands on.
     second = tables.new_domain(domain.domain_id, levels=4)
-    second.map(0, 0, 1 << 40)
+    second.map(0, 0, POINTED_TO + MOST_MAPPED)
     tables.attach_nested(group, domain, second)

@@ -133,7 +133,7 @@ class VtdTables(_Tables):
         if first:
             format = first_stage(
                 self.host_address_width,
-                gigabyte_pages=bool(self.capabilities.fields["FS1GP"]),
+                gigabyte_pages=bool(self.capabilities.field("FS1GP")),
                 no_execute=False,
             )
             depth = levels or 4
@@ -219,7 +219,7 @@ class VtdTables(_Tables):
                 SCALABLE_CONTEXT_ENTRY,
                 context,
                 P=1,
-                PASIDE=1 if self.capabilities.fields["PASID"] else 0,
+                PASIDE=1 if self.capabilities.field("PASID") else 0,
                 PASIDDIRPTR=self._new_frames() >> 12,
             )
         where = ((self.memory.read64(context) or 0) & ADDRESS) + (pasid >> 6) * 8

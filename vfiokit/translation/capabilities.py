@@ -82,6 +82,8 @@ def parse_amd_features(text: str) -> tuple[int, int]:
     return max(registers), min(registers) if len(registers) == 2 else 0
 
 
+_CAP_ROWS = {row.name: row for row in VTD_CAP}
+_ECAP_ROWS = {row.name: row for row in VTD_ECAP}
 _HEXADECIMAL = set("0123456789abcdefABCDEF")
 
 
@@ -97,20 +99,28 @@ class VtdCapabilities:
         """Every field of CAP, then of ECAP, by name: no name is in both."""
         return decode(VTD_CAP, self.cap) | decode(VTD_ECAP, self.ecap)
 
+    def field(self, name: str) -> int:
+        """Return one of the fields: walks ask for a few, again and again.
+
+        :raises KeyError: if neither register has it.
+        """
+        row = _CAP_ROWS.get(name)
+        return _ECAP_ROWS[name].get(self.ecap) if row is None else row.get(self.cap)
+
     @property
     def guest_address_width(self) -> int:
         """Bits of the widest address that a device may use."""
-        return self.fields["MGAW"] + 1
+        return self.field("MGAW") + 1
 
     @property
     def page_table_levels(self) -> tuple[int, ...]:
         """Depths that second-stage tables may have, least first: 3 for 39 bits, 4 for 48, 5 for 57."""
-        return tuple(bit + 2 for bit in range(5) if self.fields["SAGAW"] >> bit & 1)
+        return tuple(bit + 2 for bit in range(5) if self.field("SAGAW") >> bit & 1)
 
     @property
     def number_of_domains(self) -> int:
         """Domains that the unit can tell apart."""
-        return 1 << (4 + 2 * self.fields["ND"])
+        return 1 << (4 + 2 * self.field("ND"))
 
     @property
     def second_stage_page_sizes(self) -> tuple[PageSize, ...]:
@@ -118,88 +128,88 @@ class VtdCapabilities:
         large = (PageSize.SIZE_2M, PageSize.SIZE_1G)
         return (
             PageSize.SIZE_4K,
-            *(size for bit, size in enumerate(large) if self.fields["SSLPS"] >> bit & 1),
+            *(size for bit, size in enumerate(large) if self.field("SSLPS") >> bit & 1),
         )
 
     @property
     def fault_recording_offset(self) -> int:
         """Offset of the first fault recording register from the unit's base, in bytes."""
-        return 16 * self.fields["FRO"]
+        return 16 * self.field("FRO")
 
     @property
     def number_of_fault_records(self) -> int:
         """Fault recording registers, 16 bytes each."""
-        return self.fields["NFR"] + 1
+        return self.field("NFR") + 1
 
     @property
     def iotlb_offset(self) -> int:
         """Offset of the IOTLB registers from the unit's base, in bytes."""
-        return 16 * self.fields["IRO"]
+        return 16 * self.field("IRO")
 
     @property
     def pasid_bits(self) -> int:
         """Bits of a PASID that the unit takes, 0 without PASID support."""
-        return self.fields["PSS"] + 1 if self.fields["PASID"] else 0
+        return self.field("PSS") + 1 if self.field("PASID") else 0
 
     @property
     def caching_mode(self) -> bool:
         """Whether every mapping needs an invalidation, even of what was not present."""
-        return bool(self.fields["CM"])
+        return bool(self.field("CM"))
 
     @property
     def coherent_walks(self) -> bool:
         """Whether walks see what the processor wrote without a flush."""
-        return bool(self.fields["C"])
+        return bool(self.field("C"))
 
     @property
     def device_iotlb(self) -> bool:
         """Whether devices may cache translations (ATS)."""
-        return bool(self.fields["DT"])
+        return bool(self.field("DT"))
 
     @property
     def interrupt_remapping(self) -> bool:
         """Whether the unit can remap interrupts."""
-        return bool(self.fields["IR"])
+        return bool(self.field("IR"))
 
     @property
     def pass_through(self) -> bool:
         """Whether the unit can leave a function untranslated."""
-        return bool(self.fields["PT"])
+        return bool(self.field("PT"))
 
     @property
     def posted_interrupts(self) -> bool:
         """Whether interrupts can be posted to virtual processors."""
-        return bool(self.fields["PI"])
+        return bool(self.field("PI"))
 
     @property
     def queued_invalidation(self) -> bool:
         """Whether invalidations go through a queue in memory."""
-        return bool(self.fields["QI"])
+        return bool(self.field("QI"))
 
     @property
     def scalable_mode(self) -> bool:
         """Whether the unit has PASID-granular tables."""
-        return bool(self.fields["SMTS"])
+        return bool(self.field("SMTS"))
 
     @property
     def first_stage(self) -> bool:
         """Whether first-stage tables can be used."""
-        return bool(self.scalable_mode and self.fields["FSTS"])
+        return bool(self.scalable_mode and self.field("FSTS"))
 
     @property
     def second_stage(self) -> bool:
         """Whether second-stage tables can be used: always in legacy mode, by SSTS in scalable mode."""
-        return bool(not self.scalable_mode or self.fields["SSTS"])
+        return bool(not self.scalable_mode or self.field("SSTS"))
 
     @property
     def nested(self) -> bool:
         """Whether first-stage tables can lie in addresses of a second stage."""
-        return bool(self.scalable_mode and self.fields["NEST"])
+        return bool(self.scalable_mode and self.field("NEST"))
 
     @property
     def snoop_control(self) -> bool:
         """Whether entries can force snooping: what VFIO needs to promise coherent DMA."""
-        return bool(self.fields["SC"])
+        return bool(self.field("SC"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,16 @@
 """Decode every function of the guest, beside the installed lspci, the kernel's own table and VFIO.
 
-Leaves lspci.txt, what lspci prints of the live machine; ours.txt, what `config --format lspci` does;
-bars.json, what `bars --json` does; resources.json, the kernel's lines; regions.json, what VFIO says of the
-functions that the arguments name, by address; reads.json, the bytes that a full decode reads of each.
+`read` changes nothing and leaves lspci.txt, what lspci prints of the live machine, where there is one;
+ours.txt, what `config --format lspci` does; bars.json, what `bars --json` does; resources.json, the kernel's
+lines; reads.json, the bytes that a full decode reads of each. `give` gives functions to VFIO and leaves
+regions.json, what VFIO says of them, by address.
 """
 
 import fcntl
 import os
+import shutil
 import struct
 import subprocess
-import sys
 
 import observe
 from report import run
@@ -27,15 +28,20 @@ REGION_INFO = struct.Struct("=IIIIQQ")
 REGIONS = 9
 
 
-def main(names: list[str]) -> None:
-    """Write everything down."""
-    with open("lspci.txt", "wb") as file:
-        subprocess.run(["lspci", "-D", "-n", "-vvv"], stdout=file, check=True)
+def read() -> None:
+    """Write down what can be read of every function."""
+    if shutil.which("lspci"):
+        with open("lspci.txt", "wb") as file:
+            subprocess.run(["lspci", "-D", "-n", "-vvv"], stdout=file, check=True)
     run("ours.txt", ("config", "--all", "--format", "lspci"))
     run("bars.json", ("bars", "--json"))
     addresses = observe.listing(observe.DEVICES)
     observe.write_json("resources.json", {each: resource(each) for each in addresses})
     observe.write_json("reads.json", {each: reads(each) for each in addresses})
+
+
+def give(names: list[str]) -> None:
+    """Write down the regions of functions, each of which must be alone in its group."""
     observe.write_json("regions.json", {each: regions(each) for each in map(observe.address_of, names)})
 
 
@@ -74,7 +80,3 @@ def region(device: int, index: int) -> int | None:
     except OSError:
         return None
     return int(REGION_INFO.unpack(answer)[4])
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
