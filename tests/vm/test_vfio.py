@@ -9,12 +9,12 @@ import pytest
 
 from .guest import run_guest
 from .kernel import Kernel
-from .topology import Topology, single
+from .topology import Function, Slot, Topology, single
 
 INSIDE = Path(__file__).parent / "inside"
 DISK = 128 << 20
 SHARED = ("subsys=subsystem", "sriov_max_vfs=1", "sriov_vq_flexible=4", "sriov_vi_flexible=2")
-MODULES = ("vfio_edu", "vfio_raw", "vfio_nvme", "vfio_config")
+MODULES = ("vfio_edu", "vfio_raw", "vfio_nvme", "vfio_config", "vfio_slot")
 
 pytestmark = pytest.mark.vm
 
@@ -26,6 +26,11 @@ def checks() -> list[str]:
         name for text in sources for name in re.findall(r"^def (\w+)\(backend: str\) -> None", text, re.M)
     ]
     return [f"{name}[{backend}]" for name in names for backend in ("container", "iommufd")]
+
+
+def pair(number: int, device: str, *names: str) -> Slot:
+    """Make a slot with two functions."""
+    return Slot(number=number, functions=tuple(Function(device=device, name=name) for name in names))
 
 
 def topology(disk: Path, security: int) -> Topology:
@@ -46,6 +51,9 @@ def topology(disk: Path, security: int) -> Topology:
             single(4, "pcie-root-port", single(0, "igb", name="network")),
             bridge,
             single(6, "pcie-root-port", single(0, "cxl-type3", name="memory")),
+            single(8, "pcie-pci-bridge", pair(1, "e1000e", "left", "right")),
+            single(9, "pcie-root-port", pair(0, "igb", "lan0", "lan1"), options=("x-speed=2_5",)),
+            single(10, "pcie-root-port", pair(0, "e1000e", "fast0", "fast1")),
             single(
                 7,
                 "pcie-root-port",

@@ -15,6 +15,8 @@ IO, MEMORY, MASTER = 1, 2, 4
 _POWER, _MSI = 0x50, 0x60
 CONFIG = 7
 INTX, MSI, MSIX, ERR, REQ = range(5)
+VIABLE = ("vfio-pci", "pci-stub", "pcieport", None)
+"""Drivers that leave DMA of the group to its owner."""
 
 
 class FakeDevice:

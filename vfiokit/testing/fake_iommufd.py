@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vfiokit._native import ffi, lib
 from vfiokit._native.table import Call
 from vfiokit.address import AddressRange
-from vfiokit.testing.fake_device import FakeDevice
+from vfiokit.testing.fake_device import VIABLE, FakeDevice
 from vfiokit.testing.fake_files import DeviceFile, FakeFile, fail
 from vfiokit.testing.fake_space import FakeSpace
 
@@ -116,7 +116,7 @@ class NodeFile(DeviceFile):
         assert isinstance(iommufd, IommufdFile)
         if self.kernel.file_of_group(self.device.group):
             fail(errno.EBUSY)
-        if not self.kernel.remapping or self._is_group_elsewhere(iommufd):
+        if not self.kernel.remapping or self._is_group_elsewhere(iommufd) or not self._is_viable():
             fail(errno.EPERM)
         self._check_token(request)
         self.device.opened()
@@ -143,6 +143,11 @@ class NodeFile(DeviceFile):
     def _is_group_elsewhere(self, iommufd: IommufdFile) -> bool:
         files = [file for file in self.kernel.files.values() if isinstance(file, NodeFile) and file.iommufd]
         return any(file.device.group == self.device.group and file.iommufd is not iommufd for file in files)
+
+    def _is_viable(self) -> bool:
+        """Whether no driver of the host's does DMA in the group."""
+        members = [each for each in self.kernel.devices.values() if each.group == self.device.group]
+        return all(each.driver in VIABLE for each in members)
 
     def _check_token(self, request: Any) -> None:
         token = self.device.token

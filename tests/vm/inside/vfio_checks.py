@@ -7,8 +7,9 @@ import vfio_edu
 import vfio_lab
 import vfio_nvme
 import vfio_raw
+import vfio_slot
 
-CHECKS = [*vfio_edu.CHECKS, *vfio_raw.CHECKS, *vfio_nvme.CHECKS, *vfio_config.CHECKS]
+CHECKS = [*vfio_edu.CHECKS, *vfio_raw.CHECKS, *vfio_nvme.CHECKS, *vfio_config.CHECKS, *vfio_slot.CHECKS]
 
 if __name__ == "__main__":
     only = sys.argv[1:]
