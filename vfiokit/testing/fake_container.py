@@ -43,7 +43,10 @@ class ContainerFile(FakeFile):
         self.model = model
         if model != lib.VFIO_NOIOMMU_IOMMU:
             self.space = FakeSpace(
-                self.kernel.width, limit=self.kernel.entry_limit, pinned_limit=self.kernel.pinned_limit
+                self.kernel.iommu,
+                self.kernel.width,
+                limit=self.kernel.entry_limit,
+                pinned_limit=self.kernel.pinned_limit,
             )
 
     def VFIO_IOMMU_GET_INFO(self, info: Any) -> None:
@@ -159,7 +162,10 @@ class GroupFile(FakeFile):
         self.container.groups.remove(self)
         if not self.container.groups:
             # The last group takes the IOMMU's domain with it, and every mapping.
-            self.container.model, self.container.space = 0, None
+            space, self.container.space = self.container.space, None
+            self.container.model = 0
+            if space is not None:
+                space.close()
         self.container = None
 
 

@@ -47,7 +47,9 @@ class IommufdFile(FakeFile):
     def IOMMU_IOAS_ALLOC(self, request: Any) -> None:
         """Make an address space."""
         request.out_ioas_id = self.add(
-            FakeSpace(self.kernel.width, limit=1 << 30, pinned_limit=self.kernel.pinned_limit)
+            FakeSpace(
+                self.kernel.iommu, self.kernel.width, limit=1 << 30, pinned_limit=self.kernel.pinned_limit
+            )
         )
 
     def IOMMU_DESTROY(self, request: Any) -> None:
@@ -58,6 +60,15 @@ class IommufdFile(FakeFile):
         if any(isinstance(file, NodeFile) and file.space is used for file in self.kernel.files.values()):
             fail(errno.EBUSY)
         del self.objects[request.id]
+        if isinstance(used, FakeSpace):
+            used.close()
+
+    def dropped(self) -> None:
+        """Destroy what is left; a device that is still bound keeps its space."""
+        bound = {file.space for file in self.kernel.files.values() if isinstance(file, NodeFile)}
+        for thing in self.objects.values():
+            if isinstance(thing, FakeSpace) and thing not in bound:
+                thing.close()
 
     def IOMMU_IOAS_IOVA_RANGES(self, request: Any) -> None:
         """List the ranges."""
