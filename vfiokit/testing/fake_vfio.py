@@ -25,7 +25,7 @@ from vfiokit.testing.fake_files import DeviceFile, FakeFile
 from vfiokit.testing.fake_iommu import DmaFault, FakeIommu
 from vfiokit.testing.fake_iommufd import IommufdFile, NodeFile
 from vfiokit.testing.fake_window import FakeWindow
-from vfiokit.vfio.system import LiveSystem
+from vfiokit.vfio.system import LiveSystem, read_count
 from vfiokit.vfio.window import Window
 
 __all__ = ["FakeKernel"]
@@ -122,6 +122,14 @@ class FakeKernel:
         self.log.append("mmap")
         self._refuse("mmap")
         return FakeWindow(self._device_file(fd), offset, size, subject, writable=writable)
+
+    def eventfd(self) -> int:
+        """Make an eventfd: a real one."""
+        return LiveSystem.eventfd(self)  # type: ignore[arg-type]
+
+    def read(self, eventfd: int) -> int:
+        """Read an eventfd."""
+        return read_count(eventfd)
 
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Wait for an eventfd: a real one."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import edu_loop
 import vfio_lab
 from vfio_lab import address, bind, drop_ipc_lock, example, in_child, kernel_log, refused, state
 
@@ -464,6 +465,21 @@ def run_again(backend: str, system: Recorder | Player) -> str:
     return output.getvalue()
 
 
+def a_run_in_an_event_loop_is_recorded(backend: str) -> None:
+    """Record asyncio and select, and play it back: the descriptors fire in the recorded order."""
+    recorder = Recorder(LiveSystem(), LiveSource())
+    said = []
+    with open_edu(backend, system=recorder, source=recorder.source) as device:
+        said.append(edu_loop.drive(edu, device))
+    player = Player(recorder.dump())
+    with open_edu(backend, system=player, source=player.source) as device:
+        said.append(edu_loop.drive(edu, device))
+    assert said[0] == said[1], said
+    assert said[0][:2] == [479001600, True], said
+    assert player.rest == 0
+    Path(f"loop-{backend}.jsonl").write_text(recorder.dump())
+
+
 def features_are_probed(backend: str) -> None:
     with open_edu(backend) as device:
         known = {feature.name for feature in device.features.known()}
@@ -499,6 +515,7 @@ CHECKS = [
     asked_for_from_outside,
     over_the_limit_of_locked_memory,
     a_run_is_recorded,
+    a_run_in_an_event_loop_is_recorded,
     features_are_probed,
 ]
 
