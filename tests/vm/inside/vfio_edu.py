@@ -385,7 +385,7 @@ def closing_in_every_order(backend: str) -> None:
     assert state() == before
 
 
-CYCLES = int(os.environ.get("VFIOKIT_LAB_CYCLES", "1000"))
+CYCLES = int(os.environ.get("VFIOKIT_LAB_CYCLES", "10000"))
 
 
 def mapping_many_times(backend: str) -> None:

@@ -127,6 +127,9 @@ def a_virtual_function_wants_its_token(backend: str) -> None:
                 # This kernel neither asks for a token at the bind nor takes one.
                 refused(CallNotSupported, Device.open, virtual, backend=backend, token=token)
                 Device.open(virtual, backend=backend).close()
+                with Device.open(virtual, token=token) as device:
+                    assert device.backend == "container"
+                refused(TokenNeeded, Device.open, virtual, token=str(uuid.uuid4()))
             else:
                 for wrong in (None, str(uuid.uuid4())):
                     refused(TokenNeeded, Device.open, virtual, backend=backend, token=wrong)
