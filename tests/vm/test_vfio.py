@@ -80,7 +80,7 @@ def results(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             *(small, topology(disk, security.getsockname()[1]), INSIDE / "vfio_checks.py"),
             out_dir=out,
             append="vfio_pci.enable_sriov=1",
-            timeout=400,
+            timeout=900,
         ).check()
     found: dict[str, dict[str, object]] = json.loads((out / "results.json").read_text())
     return found

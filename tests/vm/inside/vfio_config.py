@@ -250,14 +250,6 @@ def device_field(device: Device, path: tuple[str, str, str]) -> tuple[Structure,
     return structure, register, next(each for each in register.fields() if each.name == path[2])
 
 
-def what_is_trapped_is_acted_on(backend: str) -> None:
-    interrupts_are_disabled(backend)
-    a_function_is_reset(backend)
-    power_is_switched(backend)
-    messages_are_configured(backend)
-    reads_are_requested(backend)
-
-
 def interrupts_are_disabled(backend: str) -> None:
     """Find the pin masked by the copy of the bit."""
     with Device.open(address("edu"), backend=backend) as device, device.regions[0].map() as bar:
@@ -341,7 +333,11 @@ CHECKS = [
     a_virtual_function_gets_what_it_lacks,
     writes_go_where_the_rows_say,
     what_is_kept_could_have_changed,
-    what_is_trapped_is_acted_on,
+    interrupts_are_disabled,
+    a_function_is_reset,
+    power_is_switched,
+    messages_are_configured,
+    reads_are_requested,
     the_command_says_the_same_of_an_open_device,
 ]
 
