@@ -10,9 +10,9 @@ from tests.cli.bridged import NIC, PORT, bridged, nic_space, path
 from tests.cli.machine import Command
 from vfiokit.address import PciAddress
 from vfiokit.pci.dump import Dumped, format_dump
-from vfiokit.sysfs.memory import File, MemorySource
+from vfiokit.sysfs.memory import File, Link, MemorySource
 
-FIELD_KEYS = ["name", "title", "offset", "bits", "access", "value", "meaning", "unit"]
+FIELD_KEYS = ["name", "title", "offset", "bits", "access", "vfio", "value", "meaning", "unit"]
 REGISTER_KEYS = ["name", "title", "offset", "size", "value", "vfio", "fields"]
 STRUCTURE_KEYS = ["id", "name", "title", "offset", "version", "section", "vfio", "registers"]
 FUNCTION_KEYS = ["address", "size", "header", "capabilities", "extended", "diagnostics"]
@@ -220,3 +220,75 @@ class TestBadInput:
         answer = vfiokit("config", "--all", "--json", root=root)
         assert answer.status == 0
         assert NIC in [each["address"] for each in answer.json["functions"]]
+
+
+class TestVfio:
+    """What vfio-pci makes of a function, by the rows."""
+
+    def test_registers_that_are_not_as_in_the_device(self, vfiokit: Command, root: MemorySource) -> None:
+        answer = vfiokit("config", NIC, "--format", "vfio", root=root)
+        assert answer.status == 0
+        lines = answer.out.splitlines()
+        assert lines[0] == f"{NIC} through vfio-pci"
+        assert "      010 BAR0               virtual" in lines
+        assert "      004 Command            DisINTx trapped" in lines
+        assert "  [100] DSN: Device Serial Number: as in the device" in lines
+        assert not any(" DevCap " in line for line in lines)
+
+    def test_a_hidden_capability(self, vfiokit: Command) -> None:
+        space = bytearray(nic_space())
+        space[0x80] = 0x0D
+        answer = vfiokit("config", "--from", space.hex(), "--format", "vfio")
+        (line,) = (line for line in answer.out.splitlines() if line.startswith("  [80]"))
+        assert line.endswith("hidden from the list, its bytes pass both ways")
+
+    def test_what_differs(self, vfiokit: Command, root: MemorySource) -> None:
+        answer = vfiokit("config", NIC, "--diff", "vfio", root=root)
+        assert answer.status == 1
+        assert answer.out.splitlines() == [
+            f"- {NIC}",
+            "+ vfio-pci",
+            "  PM.PMC.PMED0: True -> False",
+            "  PM.PMC.PMED3hot: True -> False",
+            "  PM.PMC.PMED3cold: True -> False",
+        ]
+        document = vfiokit("config", NIC, "--diff", "vfio", "--json", root=root).json
+        assert document["other"] == "vfio-pci"
+        assert {each["name"] for each in document["differences"]} == {
+            "PM.PMC.PMED0",
+            "PM.PMC.PMED3hot",
+            "PM.PMC.PMED3cold",
+        }
+
+    def test_a_virtual_function_has_the_kernels_identifiers(
+        self, vfiokit: Command, root: MemorySource
+    ) -> None:
+        space = b"\xff" * 4 + nic_space()[4:]
+        root.add(f"{path(root, NIC)}/config", File(space, 0o644))
+        root.add(f"{path(root, NIC)}/physfn", Link(f"../../{PORT}"))
+        answer = vfiokit("config", NIC, "--diff", "vfio", root=root)
+        assert "  Header.VendorID.VendorID: 0xffff -> 0x8086" in answer.out
+
+    def test_a_bridge_is_refused(self, vfiokit: Command, root: MemorySource) -> None:
+        for given in (("--format", "vfio"), ("--diff", "vfio")):
+            answer = vfiokit("config", PORT, *given, root=root)
+            assert answer.status == 2
+            assert "its header is of type 1 (vfio-pci takes functions with a header of type 0)" in answer.err
+        answer = vfiokit("config", "--all", "--format", "vfio", root=root)
+        assert answer.status == 0
+        assert f"{NIC} through vfio-pci" in answer.out
+        assert f"{PORT}: its header" in answer.err
+
+    def test_opening_is_for_this_host_and_for_a_difference(
+        self, vfiokit: Command, root: MemorySource, dump: Path
+    ) -> None:
+        for given, said in (
+            (("config", NIC, "--open"), "only with --diff vfio"),
+            (("config", NIC, "--diff", "vfio", "--open"), "it opens a device of this host alone"),
+            (
+                ("config", "--dump", str(dump), "02:00.0", "--diff", "vfio", "--open"),
+                "it opens a device of this host alone",
+            ),
+        ):
+            answer = vfiokit(*given, root=root)
+            assert (answer.status, said in answer.err) == (2, True), answer.err

@@ -7,9 +7,10 @@ import pytest
 
 from tests.cli.bridged import GPU, NIC, PORT, bridged
 from tests.cli.machine import Command
-from tests.repo.test_reference import DOCUMENTED, REFERENCE, keys, paths
+from tests.repo.test_reference import DOCUMENTED, REFERENCE, codes_in, keys, paths, tables
 from vfiokit.pci.diagnostics import Code
 from vfiokit.pci.registers import FAMILIES
+from vfiokit.pci.registers.rows import View
 
 FUNCTION = frozenset({"device", "bars[]", "config"})
 STRUCTURES = re.compile(r"^functions\[\]\.(?:header|capabilities\[\]|extended\[\])(?=\.)")
@@ -28,6 +29,18 @@ def test_every_family_is_in_the_reference() -> None:
     page = (REFERENCE / "registers.md").read_text()
     assert re.findall(r"\{vfiokit-registers\} (\w+)", page)[0] == "header"
     assert set(re.findall(r"\{vfiokit-registers\} (\w+)", page)) == {"header", *FAMILIES}
+
+
+def test_what_vfio_makes_of_a_field_is_documented() -> None:
+    words = {
+        code
+        for _, title, rows in tables("vfio-config.md")
+        if title == "View"
+        for row in rows
+        for code in codes_in(row[0])
+    }
+    assert words == set(View)
+    assert "{vfiokit-views}" in (REFERENCE / "vfio-config.md").read_text()
 
 
 def test_keys_of_config_are_documented(vfiokit: Command) -> None:

@@ -12,8 +12,10 @@ import pytest
 from vfiokit.address import AddressRange, PciAddress
 from vfiokit.errors import NotFound, UsageError, VfioError
 from vfiokit.testing.fake_device import INTX, MSI, MSIX, REQ, FakeDevice, FakeEdu
+from vfiokit.testing.fake_iommu import DmaFault
 from vfiokit.testing.fake_vfio import FakeKernel
 from vfiokit.testing.fake_window import FakeSigbus
+from vfiokit.translation.faults import Reason
 from vfiokit.vfio import Device, open_space
 from vfiokit.vfio.errors import (
     CallNotSupported,
@@ -477,15 +479,60 @@ class TestDma:
 
     def test_outside_a_mapping_memory_stays(self, backend: str) -> None:
         fake = FakeEdu()
-        with start(FakeKernel(fake), backend) as device, device.dma.map(4096) as buffer:
+        kernel = FakeKernel(fake)
+        with start(kernel, backend) as device, device.dma.map(4096) as buffer:
             device.bus_master = True
             fake.dma_write(buffer.range.end - 4, b"12345678")
             assert bytes(buffer.view[-4:]) == b"1234"
             assert fake.space is not None
             assert [fault.iova for fault in fake.space.faults] == [buffer.range.end]
+            assert kernel.faults == fake.space.faults
             with device.dma.map(4096, writable=False) as read_only:
                 fake.dma_write(read_only.iova, b"no")
                 assert bytes(read_only.view[:2]) == bytes(2)
+
+    def test_a_device_hears_of_what_was_blocked(self, backend: str) -> None:
+        class Careful(FakeDevice):
+            def on_fault(self, fault: DmaFault) -> None:
+                self.deliver(MSI, 0)
+
+        fake = Careful()
+        with start(FakeKernel(fake), backend) as device, device.dma.map(4096) as buffer:
+            device.bus_master = True
+            event = device.irqs.msi[0].eventfd()
+            assert fake.dma_read(buffer.iova, 4) == bytes(4)
+            assert event.read() == 0
+            assert fake.dma_read(buffer.range.end, 4) == b"\xff" * 4
+            assert event.read() == 1
+
+    def test_after_it_is_closed_a_device_reaches_nothing(self, backend: str) -> None:
+        """And one that is opened anew has none of the old mappings."""
+        fake = FakeDevice()
+        kernel = FakeKernel(fake)
+        with start(kernel, backend) as device, device.dma.map(4096) as buffer:
+            place = buffer.iova
+        fake.config[4] |= 4
+        fake.dma_write(place, b"late")
+        assert [fault.reason for fault in kernel.faults] == [Reason.CONTEXT_NOT_PRESENT]
+        with start(kernel, backend) as device:
+            device.bus_master = True
+            fake.dma_write(place, b"late")
+        assert kernel.faults[1].reason is Reason.SECOND_NOT_PRESENT
+
+    def test_a_window_that_is_closed_twice_leaves_the_next_file_alone(self, backend: str) -> None:
+        """It took the address space from a device that had been opened again since."""
+        fake = FakeDevice()
+        kernel = FakeKernel(fake)
+        with open_space(backend, system=kernel, source=kernel.source) as space:
+            device = Device.open(str(fake.address), space=space)
+            window = device.regions[0].map()
+            device.close()
+            with Device.open(str(fake.address), space=space) as again:
+                window.close()
+                again.bus_master = True
+                with again.dma.map(4096) as buffer:
+                    fake.dma_write(buffer.iova, b"here")
+                    assert bytes(buffer.view[:4]) == b"here"
 
     def test_a_buffer_of_the_callers_is_pinned(self, backend: str) -> None:
         import mmap

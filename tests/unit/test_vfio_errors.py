@@ -118,9 +118,11 @@ class TestOpening:
             error = refused(FakeKernel(FakeDevice(driver=driver)), backend, NotBound)
             assert str(error) == f"open {ADDRESS}: {said} (bind it to vfio-pci first)"
 
-    def test_not_viable_names_the_offender(self) -> None:
+    @both
+    def test_not_viable_names_the_offender(self, backend: str) -> None:
+        """At the bind to an iommufd too, where EPERM was taken for interrupts without remapping."""
         kernel = FakeKernel(FakeDevice(), FakeDevice("0000:00:05.0", driver="ahci"))
-        error = refused(kernel, "container", NotViable)
+        error = refused(kernel, backend, NotViable)
         assert isinstance(error, NotViable)
         assert error.offenders == (("0000:00:05.0", "ahci"),)
         assert "for group 14: it is not viable: 0000:00:05.0 is bound to ahci" in str(error)
@@ -172,12 +174,24 @@ class TestOpening:
     def test_a_token_that_is_none(self) -> None:
         refused(FakeKernel(FakeDevice(token=TOKEN)), "iommufd", UsageError, token="secret")
 
-    @both
-    def test_a_kernel_that_knows_no_token_for_nodes(self, backend: str) -> None:
+    def test_a_kernel_that_knows_no_token_for_nodes(self) -> None:
         kernel = FakeKernel(FakeDevice())
         kernel.refuse("VFIO_DEVICE_BIND_IOMMUFD", errno.EINVAL)
-        if backend == "iommufd":
-            refused(kernel, backend, CallNotSupported, token=TOKEN)
+        refused(kernel, "iommufd", CallNotSupported, token=TOKEN)
+
+    def test_there_a_token_leads_to_the_group(self) -> None:
+        """Chosen by itself, the node refused a token that the group would have taken."""
+        kernel = FakeKernel(FakeDevice(token=TOKEN))
+        kernel.refuse("VFIO_DEVICE_BIND_IOMMUFD", errno.EINVAL)
+        with start(kernel, "auto", token=TOKEN) as device:
+            assert device.backend == "container"
+        kernel.refuse("VFIO_DEVICE_BIND_IOMMUFD", errno.EINVAL)
+        refused(kernel, "auto", TokenNeeded, token="00000000-0000-0000-0000-000000000000")
+        assert kernel.left_open == []
+        without = FakeKernel(FakeDevice(token=TOKEN), container=False)
+        without.refuse("VFIO_DEVICE_BIND_IOMMUFD", errno.EINVAL)
+        error = refused(without, "auto", CallNotSupported, token=TOKEN)
+        assert "takes no token for a device's own node" in str(error)
 
     def test_without_an_iommu(self) -> None:
         kernel = FakeKernel(FakeDevice(noiommu=True), iommufd=False)

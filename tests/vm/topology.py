@@ -152,6 +152,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             Kind(device="edu", fits=ANYWHERE),
             Kind(device="pci-testdev", fits=ANYWHERE),
             Kind(device="VGA", fits=ANYWHERE, options=(NO_ROM,)),
+            # Needs a memory back end by the name of its function; its mailbox is hidden by vfio-pci.
+            Kind(device="cxl-type3", fits=frozenset({Bus.LINK}), options=("volatile-memdev={id}-memory",)),
         )
     }
 )

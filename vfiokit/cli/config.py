@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -16,9 +16,13 @@ from vfiokit.pci.image import BytesImage, Origin
 from vfiokit.pci.lspci import KernelView, lspci_text
 from vfiokit.sysfs.scan import Part, scan
 
+if TYPE_CHECKING:
+    from vfiokit.sysfs.function import FunctionFiles
+
 __all__ = ["command"]
 
-_FORMATS = ("text", "lspci", "dump")
+_FORMATS = ("text", "lspci", "dump", "vfio")
+_VFIO = "vfio"
 
 
 class _Function(NamedTuple):
@@ -27,6 +31,7 @@ class _Function(NamedTuple):
     address: PciAddress | None
     space: ConfigSpace
     kernel: KernelView | None = None
+    files: "FunctionFiles | None" = None
 
     @property
     def name(self) -> str:
@@ -44,7 +49,10 @@ class _Function(NamedTuple):
 )
 @click.option("--from", "digits", metavar="HEX", help="Read these bytes.")
 @click.option(
-    "--format", "style", type=click.Choice(_FORMATS), help="text by default; lspci's text; a dump."
+    "--format",
+    "style",
+    type=click.Choice(_FORMATS),
+    help="text by default; lspci's text; a dump; what vfio-pci makes of each register.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print a document for programs.")
 @click.option(
@@ -52,7 +60,16 @@ class _Function(NamedTuple):
 )
 @click.option("--only", metavar="CAP[.REGISTER[.FIELD]]", help="Show this alone.")
 @click.option(
-    "--diff", "other", metavar="OTHER", help="Show what differs from another function, or from a dump of it."
+    "--diff",
+    "other",
+    metavar="OTHER",
+    help="Show what differs from another function, from a dump of it, or from vfio: what vfio-pci shows.",
+)
+@click.option(
+    "--open",
+    "opened",
+    is_flag=True,
+    help="With --diff vfio: open the device, which takes its group and resets it, and read what it shows.",
 )
 @click.pass_context
 def command(
@@ -66,12 +83,14 @@ def command(
     as_schema: bool,
     only: str | None,
     other: str | None,
+    opened: bool,
 ) -> int:
     """Decode the config space of functions, of a dump or of given bytes.
 
     A SELECTOR is an address, vendor:device, a network interface or a block device; of a dump, an address.
-    CAP is a capability's name or identifier (PCIe, 0x10, ext:0x23). Exit status: 1 with --diff if something
-    differs, 3 if what was asked for is hidden from the unprivileged.
+    CAP is a capability's name or identifier (PCIe, 0x10, ext:0x23). --format vfio shows what a program or a
+    virtual machine behind vfio-pci does not find as it is in the device. Exit status: 1 with --diff if
+    something differs, 3 if what was asked for is hidden from the unprivileged.
     """
     if as_schema:
         from vfiokit.render.config_schema import config_schema
@@ -81,9 +100,11 @@ def command(
         return 0
     if as_json and style:
         raise UsageError("not both", operation="choose", subject="--json and --format")
+    if opened and other != _VFIO:
+        raise UsageError("only with --diff vfio", operation="choose", subject="--open")
     functions = list(_functions(ctx, selectors, every, dump, digits))
     if other is not None:
-        return _compare(ctx, functions, other, as_json=as_json)
+        return _compare(ctx, functions, other, as_json=as_json, opened=opened)
     if only is not None:
         return _show_only(functions, only, as_json=as_json)
     _show(ctx, functions, style or "text", as_json=as_json)
@@ -140,7 +161,7 @@ def _live(ctx: click.Context, selectors: tuple[str, ...], every: bool) -> Iterat
     for address in [device.address for device in host.devices] if every else addresses:
         files = FunctionFiles(source, address)
         try:
-            yield _Function(address, files.config(), files.kernel_view())
+            yield _Function(address, files.config(), files.kernel_view(), files)
         except VfiokitError as error:
             if not every:
                 raise
@@ -166,11 +187,29 @@ def _show(ctx: click.Context, functions: list[_Function], style: str, *, as_json
             address = each.address or PciAddress(0, 0, 0, 0)
             sys.stdout.write(lspci_text(address, each.space, domain=domain, kernel=each.kernel))
         return
+    if style == _VFIO:
+        _show_views(functions)
+        return
     from vfiokit.render.config import config_lines
 
     for each in functions:
         echo_lines(config_lines(each.address, each.space))
     _say_diagnostics(functions)
+
+
+def _show_views(functions: list[_Function]) -> None:
+    from vfiokit.pci.vfio_view import check_taken
+    from vfiokit.render.vfio_view import vfio_lines
+
+    for each in functions:
+        try:
+            check_taken(each.space, each.name)
+        except VfiokitError as error:
+            if len(functions) == 1:
+                raise
+            click.echo(f"vfiokit: {error}", err=True)
+            continue
+        echo_lines(vfio_lines(each.address, each.space))
 
 
 def _dump_of(each: _Function) -> Dumped:
@@ -226,15 +265,24 @@ def _chosen_object(
     return {**body, "capability": structure_object(structure)}
 
 
-def _compare(ctx: click.Context, functions: list[_Function], other: str, *, as_json: bool) -> int:
+def _compare(
+    ctx: click.Context, functions: list[_Function], other: str, *, as_json: bool, opened: bool
+) -> int:
     from vfiokit.pci.differences import differences
     from vfiokit.render.config import difference_lines
 
     if len(functions) != 1:
         raise UsageError("it takes one function", operation="compare", subject="--diff")
     one = functions[0]
-    against, name = _other(ctx, one, other)
-    found = differences(one.space, against.space)
+    if opened:
+        space, against = _opened(ctx, one)
+        name = "vfio-pci, opened"
+    elif other == _VFIO:
+        space, against, name = one.space, _through_vfio(one), "vfio-pci"
+    else:
+        other_one, name = _other(ctx, one, other)
+        space, against = one.space, other_one.space
+    found = differences(space, against)
     if as_json:
         from vfiokit.render.json import document, dumps
 
@@ -243,6 +291,29 @@ def _compare(ctx: click.Context, functions: list[_Function], other: str, *, as_j
     else:
         echo_lines(difference_lines(found, one.name, name))
     return 1 if found else 0
+
+
+def _through_vfio(one: _Function) -> ConfigSpace:
+    """Return what vfio-pci would show; of bytes alone, without what the kernel knows."""
+    from vfiokit.pci.vfio_view import as_shown, check_taken
+
+    check_taken(one.space, one.name)
+    return one.files.through_vfio() if one.files else as_shown(one.space)
+
+
+def _opened(ctx: click.Context, one: _Function) -> tuple[ConfigSpace, ConfigSpace]:
+    """Open the device and read its config space both ways while it is open."""
+    if one.files is None or open_root(ctx).name != "/":
+        raise UsageError("it opens a device of this host alone", operation="choose", subject="--open")
+    from vfiokit.vfio import Device
+
+    with Device.open(str(one.address)) as device:
+        shown = device.config.read(0, device.config.size)
+        space = one.files.config()
+        space.image.ensure(0, device.config.size)
+        return ConfigSpace(space.read(0, device.config.size), first=space.first), ConfigSpace(
+            shown, first=space.first
+        )
 
 
 def _other(ctx: click.Context, one: _Function, text: str) -> tuple[_Function, str]:

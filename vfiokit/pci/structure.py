@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 from vfiokit.errors import UsageError
 from vfiokit.pci.image import Image
 from vfiokit.pci.registers.layout import Layout, Placed
-from vfiokit.pci.registers.rows import Access, Field, Register, View
+from vfiokit.pci.registers.rows import Access, Capability, Field, Register, View
 
 __all__ = ["FieldValue", "RegisterValue", "Structure", "WritePlan"]
 
@@ -31,6 +31,7 @@ class FieldValue(NamedTuple):
     :ivar low: its lowest bit.
     :ivar access: what software may do with it.
     :ivar unit: of a number, or empty.
+    :ivar view: what vfio-pci does with it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class FieldValue(NamedTuple):
     low: int
     access: Access
     unit: str
+    view: View
 
 
 class WritePlan(NamedTuple):
@@ -84,14 +86,19 @@ class RegisterValue:
     :ivar row: the row that describes it.
     """
 
-    __slots__ = ("name", "offset", "row", "value", "view")
+    __slots__ = ("_capability", "name", "offset", "row", "value")
 
-    def __init__(self, name: str, offset: int, row: Register, value: int, view: View) -> None:
+    def __init__(self, name: str, offset: int, row: Register, value: int, capability: Capability) -> None:
         self.name = name
         self.offset = offset
         self.row = row
         self.value = value
-        self.view = view
+        self._capability = capability
+
+    @property
+    def view(self) -> View:
+        """What vfio-pci does with it; some fields may differ."""
+        return self._capability.view_of(self.row)
 
     def __getattr__(self, name: str) -> int | str | bool:
         for field in self.row.fields:
@@ -121,6 +128,7 @@ class RegisterValue:
                 field.low,
                 self.row.access_of(field),
                 field.unit,
+                self._capability.view_of(self.row, field),
             )
 
     def plan(self, **changes: int | str | bool) -> WritePlan:
@@ -264,8 +272,8 @@ class Structure:
         return f"<{self.name} at {self.offset:#x}>"
 
     def _register(self, placed: Placed) -> RegisterValue:
-        view = placed.row.view or self.layout.row.view
-        return RegisterValue(placed.name, self.offset + placed.offset, placed.row, self._value(placed), view)
+        at, row = self.offset + placed.offset, self.layout.row
+        return RegisterValue(placed.name, at, placed.row, self._value(placed), row)
 
     def _value(self, placed: Placed) -> int:
         start = self.offset + placed.offset

@@ -51,8 +51,8 @@ def _register_lines(register: RegisterValue) -> Iterator[str]:
 def field_text(field: FieldValue) -> str:
     """Return a field in a few letters: ``Enable+``, ``MaxPayload=256``, ``Speed=16GT/s``.
 
-    >>> from vfiokit.pci.registers.rows import Access
-    >>> field_text(FieldValue("Enable", "", 1, True, 0, 0, 0, Access.RW, ""))
+    >>> from vfiokit.pci.registers.rows import Access, View
+    >>> field_text(FieldValue("Enable", "", 1, True, 0, 0, 0, Access.RW, "", View.WRITABLE))
     'Enable+'
     """
     if isinstance(field.value, bool):

@@ -70,6 +70,7 @@ def field_object(field: FieldValue) -> Object:
         "offset": field.offset,
         "bits": [field.high, field.low],
         "access": field.access,
+        "vfio": field.view,
         "value": field.raw,
         "meaning": field.value,
         "unit": field.unit or None,

@@ -83,6 +83,7 @@ def _field() -> Schema:
             "offset": _NUMBER,
             "bits": {**bits, "minItems": 2, "maxItems": 2},
             "access": {"enum": list(Access)},
+            "vfio": {"enum": list(View)},
             "value": _NUMBER,
             "meaning": {"type": ["integer", "string", "boolean"]},
             "unit": _TEXT_OR_NONE,

@@ -1,6 +1,7 @@
 """One function's config space and resources, read from a source a few bytes at a time."""
 
 import errno
+import re
 
 from vfiokit.address import PciAddress
 from vfiokit.errors import CannotTell, VfiokitError
@@ -8,12 +9,14 @@ from vfiokit.pci.config import ConfigSpace
 from vfiokit.pci.image import Origin, SparseImage
 from vfiokit.pci.lspci import KernelView
 from vfiokit.pci.resources import ResourceTable, parse_resources
+from vfiokit.pci.vfio_view import VirtualFunction, as_shown
 from vfiokit.sysfs.source import Source, follow
 
 __all__ = ["FunctionFiles"]
 
 _DEVICES = "sys/bus/pci/devices"
 _LIMIT = 1 << 12
+_PCI_ID = re.compile(rb"^PCI_ID=([0-9A-Fa-f]{4}):([0-9A-Fa-f]{4})$", re.M)
 _ATTRIBUTES = ("irq", "resource", "sriov_totalvfs")
 
 
@@ -73,6 +76,30 @@ class FunctionFiles:
         return KernelView(
             irq=self.number("irq") or 0, regions=table.bars, rom=table.rom, windows=table.windows
         )
+
+    def virtual(self) -> VirtualFunction | None:
+        """Return what the kernel calls a virtual function, ``None`` for any other.
+
+        :raises CannotTell: if it does not say.
+        """
+        try:
+            self.source.readlink(f"{self.path}/physfn")
+        except OSError:
+            return None
+        match = _PCI_ID.search(self.text("uevent") or b"")
+        if match is None:
+            raise CannotTell(
+                "the kernel does not say what it is", operation="read", subject=f"{self.path}/uevent"
+            )
+        return VirtualFunction(int(match[1], 16), int(match[2], 16))
+
+    def through_vfio(self) -> ConfigSpace:
+        """Return the config space that vfio-pci would show of it, from the bytes that are read now.
+
+        :raises CannotTell: if it cannot be read.
+        :raises UsageError: for a bridge.
+        """
+        return as_shown(self.config(), virtual=self.virtual(), resources=self.resources())
 
     def _read_at(self, offset: int, size: int) -> bytes:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vfiokit._native import ffi, lib
 from vfiokit.address import AddressRange
-from vfiokit.testing.fake_device import FakeDevice
+from vfiokit.testing.fake_device import VIABLE, FakeDevice
 from vfiokit.testing.fake_files import DeviceFile, FakeFile, fail
 from vfiokit.testing.fake_space import FakeSpace
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from vfiokit.testing.fake_vfio import FakeKernel
 
 __all__ = ["ContainerFile", "GroupFile"]
-
-_VFIO = ("vfio-pci", "pci-stub", "pcieport", None)
 
 
 class ContainerFile(FakeFile):
@@ -45,7 +43,10 @@ class ContainerFile(FakeFile):
         self.model = model
         if model != lib.VFIO_NOIOMMU_IOMMU:
             self.space = FakeSpace(
-                self.kernel.width, limit=self.kernel.entry_limit, pinned_limit=self.kernel.pinned_limit
+                self.kernel.iommu,
+                self.kernel.width,
+                limit=self.kernel.entry_limit,
+                pinned_limit=self.kernel.pinned_limit,
             )
 
     def VFIO_IOMMU_GET_INFO(self, info: Any) -> None:
@@ -111,7 +112,7 @@ class GroupFile(FakeFile):
 
     def VFIO_GROUP_GET_STATUS(self, status: Any) -> None:
         """Say whether it is viable and in a container."""
-        viable = all(device.driver in _VFIO for device in _members(self.kernel, self.number))
+        viable = all(device.driver in VIABLE for device in _members(self.kernel, self.number))
         status.flags = viable | (2 if self.container else 0)
 
     def VFIO_GROUP_SET_CONTAINER(self, argument: Any) -> None:
@@ -161,7 +162,10 @@ class GroupFile(FakeFile):
         self.container.groups.remove(self)
         if not self.container.groups:
             # The last group takes the IOMMU's domain with it, and every mapping.
-            self.container.model, self.container.space = 0, None
+            space, self.container.space = self.container.space, None
+            self.container.model = 0
+            if space is not None:
+                space.close()
         self.container = None
 
 
@@ -183,7 +187,7 @@ class GroupDeviceFile(DeviceFile):
         super()._check_owned(fds)
         files = [self.kernel.files.get(fd) for fd in fds]
         owned = {file.number for file in files if isinstance(file, GroupFile)}
-        if any(device.driver not in _VFIO or device.group not in owned for device in self._touched()):
+        if any(device.driver not in VIABLE or device.group not in owned for device in self._touched()):
             fail(errno.EINVAL)
 
 

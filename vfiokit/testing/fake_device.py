@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 
 from vfiokit.address import AddressRange, PciAddress
-from vfiokit.testing.fake_space import DmaFault, FakeSpace
+from vfiokit.testing.fake_iommu import DmaFault, FakeIommu
+from vfiokit.testing.fake_space import FakeSpace
 
 __all__ = ["FakeDevice", "FakeEdu"]
 
@@ -15,6 +16,8 @@ IO, MEMORY, MASTER = 1, 2, 4
 _POWER, _MSI = 0x50, 0x60
 CONFIG = 7
 INTX, MSI, MSIX, ERR, REQ = range(5)
+VIABLE = ("vfio-pci", "pci-stub", "pcieport", None)
+"""Drivers that leave DMA of the group to its owner."""
 
 
 class FakeDevice:
@@ -30,6 +33,7 @@ class FakeDevice:
     :param mappable: whether its BARs can be mapped, or which parts of them.
     :ivar memory: the content of each BAR, for a device that only stores.
     :ivar accesses: every access to a BAR: (index, offset, width, value or ``None`` for a read).
+    :ivar iommu: what its requests go through; ``None`` for one without.
     """
 
     identity = (0x1234, 0x0001, 0x00FF0000)
@@ -55,7 +59,8 @@ class FakeDevice:
         self.vectors = vectors
         self.memory = {index: bytearray(size) for index, size in self.bars.items()}
         self.accesses: list[tuple[int, int, int, int | None]] = []
-        self.space: FakeSpace | None = None
+        self.iommu: FakeIommu | None = None
+        self._space: FakeSpace | None = None
         self.eventfds: dict[tuple[int, int], int] = {}
         self.masked: set[tuple[int, int]] = set()
         self.pending: set[tuple[int, int]] = set()
@@ -77,6 +82,9 @@ class FakeDevice:
         for content in self.memory.values():
             content[:] = bytes(len(content))
 
+    def on_fault(self, fault: DmaFault) -> None:
+        """Do what the device does when the IOMMU blocks it; here nothing."""
+
     # What a device can do.
 
     def interrupt(self, kind: int, vector: int = 0) -> None:
@@ -87,20 +95,21 @@ class FakeDevice:
 
     def dma_read(self, iova: int, size: int) -> bytes:
         """Read memory; all ones where it is blocked, as a completion that never came."""
-        if not self.is_master or self.space is None:
+        if not self.is_master or self.iommu is None:
             return b"\xff" * size
         try:
-            return self.space.read(iova, size)
-        except DmaFault:
+            return self.iommu.read(self.address, iova, size)
+        except DmaFault as fault:
+            self.on_fault(fault)
             return b"\xff" * size
 
     def dma_write(self, iova: int, data: bytes) -> None:
         """Write memory; nothing happens where it is blocked."""
-        if self.is_master and self.space is not None:
+        if self.is_master and self.iommu is not None:
             try:
-                self.space.write(iova, data)
-            except DmaFault:
-                return
+                self.iommu.write(self.address, iova, data)
+            except DmaFault as fault:
+                self.on_fault(fault)
 
     def unplug(self) -> None:
         """Be gone: every call and access fails from now on."""
@@ -117,6 +126,20 @@ class FakeDevice:
         return bool(self.config[COMMAND] & MEMORY) and not self.config[_POWER + 4] & 3
 
     # What the kernel does with it.
+
+    @property
+    def space(self) -> FakeSpace | None:
+        """The address space that its requests go to; ``None`` where all of them are blocked."""
+        return self._space
+
+    @space.setter
+    def space(self, space: FakeSpace | None) -> None:
+        self._space = space
+        if self.iommu is not None:
+            if space is None:
+                self.iommu.detach(self.address)
+            else:
+                self.iommu.attach(self.address, space.domain)
 
     def access(self, bar: int, offset: int, width: int, value: int | None = None) -> int:
         """Make one access to a BAR, and note it."""

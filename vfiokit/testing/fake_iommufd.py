@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vfiokit._native import ffi, lib
 from vfiokit._native.table import Call
 from vfiokit.address import AddressRange
-from vfiokit.testing.fake_device import FakeDevice
+from vfiokit.testing.fake_device import VIABLE, FakeDevice
 from vfiokit.testing.fake_files import DeviceFile, FakeFile, fail
 from vfiokit.testing.fake_space import FakeSpace
 
@@ -47,7 +47,9 @@ class IommufdFile(FakeFile):
     def IOMMU_IOAS_ALLOC(self, request: Any) -> None:
         """Make an address space."""
         request.out_ioas_id = self.add(
-            FakeSpace(self.kernel.width, limit=1 << 30, pinned_limit=self.kernel.pinned_limit)
+            FakeSpace(
+                self.kernel.iommu, self.kernel.width, limit=1 << 30, pinned_limit=self.kernel.pinned_limit
+            )
         )
 
     def IOMMU_DESTROY(self, request: Any) -> None:
@@ -58,6 +60,15 @@ class IommufdFile(FakeFile):
         if any(isinstance(file, NodeFile) and file.space is used for file in self.kernel.files.values()):
             fail(errno.EBUSY)
         del self.objects[request.id]
+        if isinstance(used, FakeSpace):
+            used.close()
+
+    def dropped(self) -> None:
+        """Destroy what is left; a device that is still bound keeps its space."""
+        bound = {file.space for file in self.kernel.files.values() if isinstance(file, NodeFile)}
+        for thing in self.objects.values():
+            if isinstance(thing, FakeSpace) and thing not in bound:
+                thing.close()
 
     def IOMMU_IOAS_IOVA_RANGES(self, request: Any) -> None:
         """List the ranges."""
@@ -116,7 +127,7 @@ class NodeFile(DeviceFile):
         assert isinstance(iommufd, IommufdFile)
         if self.kernel.file_of_group(self.device.group):
             fail(errno.EBUSY)
-        if not self.kernel.remapping or self._is_group_elsewhere(iommufd):
+        if not self.kernel.remapping or self._is_group_elsewhere(iommufd) or not self._is_viable():
             fail(errno.EPERM)
         self._check_token(request)
         self.device.opened()
@@ -143,6 +154,11 @@ class NodeFile(DeviceFile):
     def _is_group_elsewhere(self, iommufd: IommufdFile) -> bool:
         files = [file for file in self.kernel.files.values() if isinstance(file, NodeFile) and file.iommufd]
         return any(file.device.group == self.device.group and file.iommufd is not iommufd for file in files)
+
+    def _is_viable(self) -> bool:
+        """Whether no driver of the host's does DMA in the group."""
+        members = [each for each in self.kernel.devices.values() if each.group == self.device.group]
+        return all(each.driver in VIABLE for each in members)
 
     def _check_token(self, request: Any) -> None:
         token = self.device.token

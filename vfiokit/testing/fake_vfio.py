@@ -22,9 +22,10 @@ from vfiokit.sysfs.memory import Directory, File, Link, MemorySource
 from vfiokit.testing.fake_container import ContainerFile, GroupFile
 from vfiokit.testing.fake_device import FakeDevice
 from vfiokit.testing.fake_files import DeviceFile, FakeFile
+from vfiokit.testing.fake_iommu import DmaFault, FakeIommu
 from vfiokit.testing.fake_iommufd import IommufdFile, NodeFile
 from vfiokit.testing.fake_window import FakeWindow
-from vfiokit.vfio.system import LiveSystem
+from vfiokit.vfio.system import LiveSystem, read_count
 from vfiokit.vfio.window import Window
 
 __all__ = ["FakeKernel"]
@@ -40,6 +41,7 @@ class FakeKernel:
     :param entry_limit: how many mappings a container may have.
     :param pinned_limit: how many bytes may be pinned, ``None`` for no limit.
     :param width: address bits of the IOMMU.
+    :ivar iommu: what all DMA of the devices goes through: real tables, walked for every access.
     :ivar source: the sysfs that goes with it.
     :ivar log: every call by name, in order.
     :ivar refusals: calls to refuse: name to a list of errnos, taken one at a time.
@@ -59,6 +61,9 @@ class FakeKernel:
         self.has_iommufd, self.has_container = iommufd, container
         self.remapping, self.entry_limit = remapping, entry_limit
         self.pinned_limit, self.width = pinned_limit, width
+        self.iommu = FakeIommu(width)
+        for device in devices:
+            device.iommu = None if device.noiommu else self.iommu
         self.files: dict[int, FakeFile] = {}
         self.log: list[str] = []
         self.refusals: dict[str, list[int]] = {}
@@ -118,6 +123,14 @@ class FakeKernel:
         self._refuse("mmap")
         return FakeWindow(self._device_file(fd), offset, size, subject, writable=writable)
 
+    def eventfd(self) -> int:
+        """Make an eventfd: a real one."""
+        return LiveSystem.eventfd(self)  # type: ignore[arg-type]
+
+    def read(self, eventfd: int) -> int:
+        """Read an eventfd."""
+        return read_count(eventfd)
+
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Wait for an eventfd: a real one."""
         return LiveSystem.wait(self, eventfd, timeout)  # type: ignore[arg-type]
@@ -131,6 +144,11 @@ class FakeKernel:
         for device in self.devices.values():
             left += [f"vector {key} of {device.address}" for key in device.eventfds]
         return sorted(left)
+
+    @property
+    def faults(self) -> list[DmaFault]:
+        """Every access of a device that was blocked: who, where, and why."""
+        return self.iommu.faults
 
     def refuse(self, name: str, *errnos: int) -> None:
         """Answer the next calls of a name with these errnos; open, pread, pwrite, mmap are names too."""

@@ -33,8 +33,10 @@ class FakeWindow(SyscallWindow):
     def close(self) -> None:
         """Unmap."""
         super().close()
-        self._file.windows.discard(self)
-        self._file.windows_changed()
+        # A second time is nothing: the device may have been opened again since.
+        if self in self._file.windows:
+            self._file.windows.remove(self)
+            self._file.windows_changed()
 
     def forget(self) -> None:
         """Be nothing in a child."""

@@ -15,8 +15,10 @@ True
 0
 """
 
+import itertools
 import json
 import os
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,12 +29,12 @@ from vfiokit.sysfs.capture import RecordingSource
 from vfiokit.sysfs.memory import Directory, Failure, File, Link, MemorySource
 from vfiokit.sysfs.source import Kind, Source, Stat
 from vfiokit.vfio.syscall import SyscallWindow
-from vfiokit.vfio.system import System
+from vfiokit.vfio.system import System, read_count
 from vfiokit.vfio.window import Window
 
 __all__ = ["SCHEMA", "Player", "Recorder", "ReplayMismatch"]
 
-SCHEMA = "vfiokit.recording/1"
+SCHEMA = "vfiokit.recording/2"
 
 _MAPS = {"VFIO_IOMMU_MAP_DMA": ("vaddr", "iova", "size"), "IOMMU_IOAS_MAP": ("user_va", "iova", "length")}
 _UNMAPS = {"VFIO_IOMMU_UNMAP_DMA": ("iova", "size"), "IOMMU_IOAS_UNMAP": ("iova", "length")}
@@ -49,8 +51,10 @@ class ReplayMismatch(VfiokitError):
 class Recorder:
     """A system that passes everything on and keeps it.
 
-    Memory that devices may write is compared after each event, so keep its size moderate. What is read from
-    an eventfd past :meth:`wait`, as an event loop does, is not recorded.
+    Memory that devices may write is compared after each event, so keep its size moderate. Interrupts are
+    kept as they are read, by ``EventFd.wait`` or, in an event loop or after a ``select``, by
+    ``EventFd.read``; a program that reads the descriptor itself goes past the recorder. One thread at a
+    time, since the order is what is recorded.
 
     :ivar source: the source to open devices with: what is read from it is kept too.
     """
@@ -129,11 +133,23 @@ class Recorder:
         self.events.append(["map", fd, offset, size])
         return _Wrapped(_Recorded(self, inner), inner, offset, size, subject, writable)
 
+    def eventfd(self) -> int:
+        """Make an eventfd."""
+        fd = self._inner.eventfd()
+        self.events.append(["eventfd", fd])
+        return fd
+
+    def read(self, eventfd: int) -> int:
+        """Read an eventfd."""
+        return self._counted("read", eventfd, self._inner.read(eventfd))
+
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Wait for an eventfd."""
-        count = self._inner.wait(eventfd, timeout)
+        return self._counted("wait", eventfd, self._inner.wait(eventfd, timeout))
+
+    def _counted(self, name: str, eventfd: int, count: int) -> int:
         self._compare()
-        self.events.append(["wait", count])
+        self.events.append([name, eventfd, count])
         return count
 
     def _note(self, call: Call, argument: Any, answer: int) -> None:
@@ -163,6 +179,11 @@ class Recorder:
 class Player:
     """A system that answers from a recording, and refuses a program that goes another way.
 
+    Event loops and ``select`` work on its eventfds, which are real: one becomes readable when reading it is
+    the next thing that was recorded, and not before. So what a loop does comes in the recorded order,
+    however fast the devices were; only one is readable at a time, and what a program does because a time is
+    over may come too late.
+
     :param text: what :meth:`Recorder.dump` gave.
     :ivar source: the source to open devices with.
     """
@@ -177,7 +198,10 @@ class Player:
         self._events: list[Event] = events
         self._position = 0
         self._fds: dict[int, int] = {}
+        self._eventfds: dict[int, int] = {}
+        self._signals: dict[int, int] = {}
         self._memory: dict[int, tuple[int, int]] = {}
+        weakref.finalize(self, _close_all, self._signals)
 
     @property
     def rest(self) -> int:
@@ -224,12 +248,42 @@ class Player:
         self._next("map", self._fds[fd], offset, size)
         return _Wrapped(_Played(self), None, offset, size, subject, writable)
 
+    def eventfd(self) -> int:
+        """Make an eventfd, which fires when it is its turn."""
+        recorded = self._next("eventfd")[1]
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        if recorded in self._signals:
+            os.close(self._signals[recorded])
+        # Another descriptor of the same, since the program may close its own.
+        self._eventfds[fd], self._signals[recorded] = recorded, os.dup(fd)
+        self._signal()
+        return fd
+
+    def read(self, eventfd: int) -> int:
+        """Answer as when it was recorded."""
+        read_count(eventfd)
+        return int(self._next("read", self._eventfds.get(eventfd))[2])
+
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Answer as when it was recorded."""
-        return int(self._next("wait")[1])
+        return int(self._next("wait", self._eventfds.get(eventfd))[2])
 
     def _next(self, *given: Any) -> Event:
         """Take the next event, which must begin as given; memory that changed before it changes now."""
+        event = self._match(*given)
+        self._signal()
+        return event
+
+    def _signal(self) -> None:
+        """Let the eventfd fire that is read next, also if nothing was in it: somebody may be waiting."""
+        rest = (
+            event for event in itertools.islice(self._events, self._position, None) if event[0] != "memory"
+        )
+        event = next(rest, None)
+        if event is not None and event[0] == "read" and event[1] in self._signals:
+            os.eventfd_write(self._signals[event[1]], 1)
+
+    def _match(self, *given: Any) -> Event:
         for event in self._take():
             if event[0] == "memory":
                 self._change(event[1], bytes.fromhex(event[2]))
@@ -336,6 +390,11 @@ class _Played:
         """Store."""
         self._player._next("store", place, len(data), int.from_bytes(data, "little"))
         return len(data)
+
+
+def _close_all(fds: dict[int, int]) -> None:
+    for fd in fds.values():
+        os.close(fd)
 
 
 def _raise(answer: int) -> bytes:

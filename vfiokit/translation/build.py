@@ -141,13 +141,15 @@ class Domain:
             self._set_page(iova, address, page.bit_length() - 1, access)
             iova, address, size = iova + page, address + page, size - page
 
-    def unmap(self, iova: int, size: int) -> None:
+    def unmap(self, iova: int, size: int, *, keep_tables: bool = False) -> None:
         """Remove what is mapped in *size* bytes from *iova* on; a page that reaches beyond is split first.
 
+        :param keep_tables: leave tables where they are that become empty and that the range does not cover,
+            as Linux does: the next mapping finds them.
         :raises UsageError: if the range is not aligned to 4 KiB or reaches beyond the table.
         """
         self._check(iova, size)
-        self._clear(self.root, self.levels, 0, AddressRange(iova, iova + size))
+        self._clear(self.root, self.levels, 0, AddressRange(iova, iova + size), keep=keep_tables)
 
     def split(self, iova: int) -> bool:
         """Replace the large page at *iova* by pages of the next smaller size; whether there was one."""
@@ -212,7 +214,7 @@ class Domain:
                 table = entry & ADDRESS
         return table
 
-    def _clear(self, table: int, level: int, base: int, wanted: AddressRange) -> None:
+    def _clear(self, table: int, level: int, base: int, wanted: AddressRange, *, keep: bool) -> None:
         for slot, start, entry in self._slots(table, level, base, wanted):
             span = AddressRange(start, start + (1 << level_shift(level)))
             below = self.format.next_level(entry, level)
@@ -222,15 +224,15 @@ class Domain:
                 first = start & ~mask(page)
                 if below == 0 or not (wanted.start <= first and first + (1 << page) <= wanted.end):
                     self._split(table, level, slot, entry)
-                    self._clear(table, level, base, wanted)
+                    self._clear(table, level, base, wanted, keep=keep)
                     return
             if inside or below in (0, 7):
                 self.memory.write64(table + 8 * slot, 0)
                 if below not in (0, 7):
                     self._free(entry & ADDRESS, below)
                 continue
-            self._clear(entry & ADDRESS, below, start, wanted)
-            if self._is_empty(entry & ADDRESS):
+            self._clear(entry & ADDRESS, below, start, wanted, keep=keep)
+            if not keep and self._is_empty(entry & ADDRESS):
                 self.memory.write64(table + 8 * slot, 0)
                 self._free(entry & ADDRESS, below)
 

@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vfiokit.address import PciAddress
@@ -15,7 +16,7 @@ from vfiokit.vfio import forks, reset
 from vfiokit.vfio.backend import AddressSpace, open_space
 from vfiokit.vfio.config import COMMAND_MASTER, ConfigAccess
 from vfiokit.vfio.container import Container
-from vfiokit.vfio.errors import Closed
+from vfiokit.vfio.errors import CallNotSupported, Closed, NoNode
 from vfiokit.vfio.features import Features
 from vfiokit.vfio.group import check_token
 from vfiokit.vfio.irq import EventFd, Interrupts
@@ -79,7 +80,8 @@ class Device:
         """Open a device that is bound to VFIO.
 
         :param selector: as every command takes it: address, ``vendor:device``, ``group:N``, interface.
-        :param backend: ``iommufd``, ``container``, or ``auto`` for the first that there is for this device.
+        :param backend: ``iommufd``, ``container``, or ``auto`` for the first that there is for this device;
+            a token that its own node does not take, as before Linux 6.17, makes it the container.
         :param space: an open address space to share with other devices, else the device gets its own.
         :param token: the UUID that a virtual function opens with.
         :param noiommu: accept a device that no IOMMU isolates. Its DMA can overwrite all of memory.
@@ -104,11 +106,11 @@ class Device:
         place = find_place(source, locate(source, selector))
         with ExitStack() as undo:
             if space is None:
-                found = open_space(backend, place=place, system=system or default_system(), source=source)
+                way = _Way(place, system or default_system(), source, token, noiommu=noiommu)
+                found, fd = way.join(backend)
                 undo.callback(found.close)
             else:
-                found = space
-            fd = found.join(place, token, noiommu=noiommu)
+                found, fd = space, space.join(place, token, noiommu=noiommu)
             undo.callback(found.part, fd)
             device = cls(found, place, fd, owns_space=space is None)
             device._arm_request(close_on_request)
@@ -278,6 +280,38 @@ class Device:
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"by {self.backend}"
         return f"<Device {self.address}: {state}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What is needed to get at a device by a space of its own."""
+
+    place: Place
+    system: System
+    source: Source
+    token: str | None
+    noiommu: bool = field(kw_only=True)
+
+    def join(self, backend: str) -> tuple[AddressSpace, int]:
+        """Open a space and let the device join; what its node says of a token is not the last word."""
+        try:
+            return self._join(backend)
+        except CallNotSupported:
+            if backend != "auto" or self.token is None:
+                raise
+            try:
+                return self._join("container")
+            except NoNode:
+                pass
+            raise
+
+    def _join(self, backend: str) -> tuple[AddressSpace, int]:
+        space = open_space(backend, place=self.place, system=self.system, source=self.source)
+        try:
+            return space, space.join(self.place, self.token, noiommu=self.noiommu)
+        except BaseException:
+            space.close()
+            raise
 
 
 def _quietly(action: Callable[[], None]) -> Callable[[], None]:

@@ -15,7 +15,7 @@ from vfiokit.vfio.errors import DeviceGone, InUse, NotPermitted, NotViable, Toke
 from vfiokit.vfio.place import Place, members
 from vfiokit.vfio.system import System, close_quietly
 
-__all__ = ["Group"]
+__all__ = ["Group", "not_viable", "token_needed"]
 
 _VIABLE = 1
 _CONTAINER_SET = 2
@@ -111,14 +111,7 @@ class Group:
         flags = self.calls.vfio_group_get_status(self.fd)
         if not flags & _VIABLE:
             offenders = members(self.source, self.id)
-            who = "; ".join(f"{address} is bound to {driver}" for address, driver in offenders)
-            raise NotViable(
-                "it is not viable" + (f": {who}" if who else ""),
-                operation="VFIO_GROUP_GET_STATUS",
-                subject=f"for group {self.id}",
-                offenders=offenders,
-                hint="bind every function of the group to a VFIO driver, or leave it without one",
-            )
+            raise not_viable(self.id, offenders, operation="VFIO_GROUP_GET_STATUS")
         if flags & _CONTAINER_SET:
             raise busy(self.source, self.path, operation="open", errno=errno.EBUSY)
 
@@ -140,6 +133,24 @@ def check_token(token: str | None) -> None:
         uuid.UUID(token or str(uuid.UUID(int=0)))
     except ValueError as error:
         raise UsageError("not a UUID", operation="open", subject=repr(token)) from error
+
+
+def not_viable(
+    group: int | None, offenders: tuple[tuple[str, str], ...], *, operation: str, errno: int | None = None
+) -> NotViable:
+    """Return the error for a group of which the host has a part.
+
+    :param offenders: address and driver of each.
+    """
+    who = "; ".join(f"{address} is bound to {driver}" for address, driver in offenders)
+    return NotViable(
+        "it is not viable" + (f": {who}" if who else ""),
+        operation=operation,
+        subject=f"for group {group}",
+        errno=errno,
+        offenders=offenders,
+        hint="bind every function of the group to a VFIO driver, or leave it without one",
+    )
 
 
 def token_needed(token: str | None, *, operation: str, subject: str, errno: int | None) -> TokenNeeded:

@@ -18,9 +18,9 @@ from vfiokit.vfio.errors import (
     NoInterruptRemapping,
     NotMapped,
 )
-from vfiokit.vfio.group import token_needed
+from vfiokit.vfio.group import not_viable, token_needed
 from vfiokit.vfio.memlock import memlock
-from vfiokit.vfio.place import Place, group_nodes, holders, reserved_ranges
+from vfiokit.vfio.place import Place, group_nodes, holders, members, reserved_ranges
 from vfiokit.vfio.replies import iova_ranges
 from vfiokit.vfio.system import System, close_quietly
 
@@ -177,6 +177,9 @@ class Iommufd(AddressSpace):
         if error.errno == errno.EPERM and any(holders(self.source, path) for path in siblings):
             reason = "another function of its group is open in another address space"
             return busy(self.source, *siblings, operation=error.operation, errno=error.errno, reason=reason)
+        offenders = members(self.source, place.group) if place.group is not None else ()
+        if error.errno == errno.EPERM and offenders:
+            return not_viable(place.group, offenders, operation=error.operation, errno=error.errno)
         if error.errno == errno.EPERM:
             return NoInterruptRemapping(
                 "the platform does not remap interrupts, so a device could forge them",

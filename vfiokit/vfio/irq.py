@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from vfiokit.errors import VfioError
 from vfiokit.vfio.errors import CallNotSupported, Closed, InUse, NoSuchInterrupt
 from vfiokit.vfio.replies import IrqFlags
-from vfiokit.vfio.system import System, read_count
+from vfiokit.vfio.system import System
 
 if TYPE_CHECKING:
     from vfiokit.vfio.device import Device
@@ -32,7 +32,7 @@ class EventFd:
 
     def __init__(self, system: System, subject: str, on_close: Callable[[], None] | None = None) -> None:
         self._system, self._subject, self._on_close = system, subject, on_close
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._fd = system.eventfd()
 
     def fileno(self) -> int:
         """Return the descriptor.
@@ -50,7 +50,7 @@ class EventFd:
 
     def read(self) -> int:
         """Return how often it fired since the last read, 0 for not at all; never wait."""
-        return read_count(self.fileno())
+        return self._system.read(self.fileno())
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it fires and return how often it did; 0 when *timeout* seconds are over."""

@@ -117,6 +117,9 @@ def hot_reset(device: Device, touching: tuple[PciAddress, ...]) -> HotReset:
         device.calls.vfio_device_pci_hot_reset(device.fd, fds)
     except VfioError as error:
         if error.errno == errno.EINVAL:
-            error.hint = "every function it touches must be bound to VFIO, or have no driver"
+            error.hint = "every function it touches must be bound to VFIO and owned by the caller"
+        if error.errno == errno.ENOTTY:
+            # The plan showed that there is a reset: what failed is the wait for the link after it.
+            error.hint = "they may have been reset all the same: the kernel saw no active link afterwards"
         raise
     return plan

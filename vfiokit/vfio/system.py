@@ -48,6 +48,14 @@ class System(Protocol):
         """Map part of a descriptor; OSError when refused."""
         ...
 
+    def eventfd(self) -> int:
+        """Make an eventfd that does not block, closed on exec."""
+        ...
+
+    def read(self, eventfd: int) -> int:
+        """Read an eventfd and return its count; 0 when nothing has happened."""
+        ...
+
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Wait for an eventfd, read it and return its count; 0 when the time is over."""
         ...
@@ -101,6 +109,14 @@ class LiveSystem:
         if error:
             raise OSError(-error, os.strerror(-error))
         return window
+
+    def eventfd(self) -> int:
+        """Make an eventfd."""
+        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def read(self, eventfd: int) -> int:
+        """Read an eventfd."""
+        return read_count(eventfd)
 
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Wait for an eventfd and read it."""

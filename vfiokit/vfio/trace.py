@@ -66,6 +66,14 @@ class TracingSystem:
             ),
         )
 
+    def eventfd(self) -> int:
+        """Make an eventfd."""
+        return self._tell("eventfd()", self._inner.eventfd)
+
+    def read(self, eventfd: int) -> int:
+        """Read an eventfd."""
+        return self._tell(f"read({eventfd})", lambda: self._inner.read(eventfd))
+
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Wait for an eventfd."""
         return self._tell(f"wait({eventfd}, {timeout})", lambda: self._inner.wait(eventfd, timeout))

@@ -23,7 +23,7 @@ TOTAL = int(os.environ.get("VFIOKIT_LAB_MIB", "64")) * MIB
 EACH, DEPTH, BLOCK = 64 << 10, 32, 512
 
 
-def the_example_runs(backend: str) -> None:
+def the_example_identifies_and_reads(backend: str) -> None:
     sys.argv[1:] = [address("disk"), "--backend", backend]
     with contextlib.redirect_stdout(io.StringIO()) as output:
         nvme.main()
@@ -127,6 +127,9 @@ def a_virtual_function_wants_its_token(backend: str) -> None:
                 # This kernel neither asks for a token at the bind nor takes one.
                 refused(CallNotSupported, Device.open, virtual, backend=backend, token=token)
                 Device.open(virtual, backend=backend).close()
+                with Device.open(virtual, token=token) as device:
+                    assert device.backend == "container"
+                refused(TokenNeeded, Device.open, virtual, token=str(uuid.uuid4()))
             else:
                 for wrong in (None, str(uuid.uuid4())):
                     refused(TokenNeeded, Device.open, virtual, backend=backend, token=wrong)
@@ -139,7 +142,7 @@ def a_virtual_function_wants_its_token(backend: str) -> None:
 
 
 CHECKS = [
-    the_example_runs,
+    the_example_identifies_and_reads,
     what_is_written_is_read_and_on_the_disk,
     every_vector_arrives,
     a_reset_is_as_after_power_on,

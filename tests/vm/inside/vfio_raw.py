@@ -141,7 +141,7 @@ def lifetimes_at_random(backend: str) -> None:
     """Open, map, wire, forget and close in an order that is drawn, and find nothing left."""
     before = state()
     names = [address(name) for name in ("edu", "first", "second")]
-    for seed in range(4):
+    for seed in range(8):
         draw = random.Random(seed)
         with open_space(backend) as space:
             walk(draw, names, space, backend)
@@ -149,10 +149,10 @@ def lifetimes_at_random(backend: str) -> None:
 
 
 def walk(draw: random.Random, names: list[str], space: AddressSpace, backend: str) -> None:
-    """Take 40 steps, then close what is open, in a drawn order."""
+    """Take 50 steps, then close what is open, in a drawn order."""
     opened: list[Device] = []
     parts: list[object] = []
-    for _ in range(40):
+    for _ in range(50):
         step = draw.randrange(6)
         alive = [device for device in opened if not device.closed]
         if step == 0 or not alive:

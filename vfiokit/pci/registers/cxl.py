@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from vfiokit.pci.registers.rows import Block, Capability, Need
+from vfiokit.pci.registers.rows import Block, Capability, Need, View
 from vfiokit.pci.registers.table import Meanings, registers
 
 __all__ = ["CAPABILITIES"]
@@ -41,6 +41,7 @@ def _cxl(
         name=name,
         title=f"Designated Vendor-Specific: CXL, {title}",
         extended=True,
+        view=View.WRITABLE,
         section=f"CXL 3.0, {section}",
         when=f"{_CXL} and Head2.ID == {number}",
         rests_on="Linux drivers/cxl/cxlpci.h, memory of CXL 3.0",
@@ -420,6 +421,7 @@ _UNKNOWN = Capability(
     name="CXL",
     title="Designated Vendor-Specific: CXL, unknown",
     extended=True,
+    view=View.WRITABLE,
     section=_SECTION,
     when=_CXL,
     registers=registers(_HEAD),
@@ -430,6 +432,7 @@ _OTHER = Capability(
     name="DVSEC",
     title="Designated Vendor-Specific",
     extended=True,
+    view=View.WRITABLE,
     section=_SECTION,
     registers=registers(_HEAD),
     text=(

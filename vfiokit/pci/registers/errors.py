@@ -22,12 +22,12 @@ _UNCORRECTABLE = """
   23     BlockedTLP       -  MC Blocked TLP
   24     AtomicOpBlocked  -  AtomicOp Egress Blocked
   25     TLPBlockedErr    -  TLP Prefix Blocked Error
-  26     PoisonTLPBlocked  -  Poisoned TLP Egress Blocked
-  27     DMWrReqBlocked   -  DMWr Request Egress Blocked
-  28     IDECheck         -  IDE Check Failed
-  29     MisIDETLP        -  Misrouted IDE TLP
-  30     PCRCCheck=PCRC_CHECK  -  PCRC Check Failed
-  31     TLPXlatBlocked   -  TLP Translation Egress Blocked
+  26     PoisonTLPBlocked  -  Poisoned TLP Egress Blocked [vfio read-only]
+  27     DMWrReqBlocked   -  DMWr Request Egress Blocked [vfio read-only]
+  28     IDECheck         -  IDE Check Failed [vfio read-only]
+  29     MisIDETLP        -  Misrouted IDE TLP [vfio read-only]
+  30     PCRCCheck=PCRC_CHECK  -  PCRC Check Failed [vfio read-only]
+  31     TLPXlatBlocked   -  TLP Translation Egress Blocked [vfio read-only]
 """
 _CORRECTABLE = """
   0      RxErr      -  Receiver Error
@@ -65,12 +65,12 @@ UEMsk    08/4  RWS  Uncorrectable Error Mask | view writable{_UNCORRECTABLE}
 UESvrt   0c/4  RWS  Uncorrectable Error Severity | view writable{_UNCORRECTABLE}
 CESta    10/4  RW1CS  Correctable Error Status | view writable | rsvdz{_CORRECTABLE}
 CEMsk    14/4  RWS  Correctable Error Mask | view writable{_CORRECTABLE}
-AERCap   18/4  RWS  Advanced Error Capabilities and Control | view writable
+AERCap   18/4  RWS  Advanced Error Capabilities and Control
   4:0    FirstErrorPointer  ROS  First Error Pointer
   5      ECRCGenCap     RO  ECRC Generation Capable
-  6      ECRCGenEn      -   ECRC Generation Enable
+  6      ECRCGenEn      -   ECRC Generation Enable [vfio writable]
   7      ECRCChkCap     RO  ECRC Check Capable
-  8      ECRCChkEn      -   ECRC Check Enable
+  8      ECRCChkEn      -   ECRC Check Enable [vfio writable]
   9      MultHdrRecCap  RO  Multiple Header Recording Capable
   10     MultHdrRecEn   -   Multiple Header Recording Enable
   11     TLPPfxPres     ROS  TLP Prefix Log Present
@@ -99,17 +99,17 @@ RootSta  30/4  RW1CS  Root Error Status | when {_ROOT} | view writable | rsvdz
   6      FatalMsg     -  Fatal Error Messages Received
   8:7    Subclass     ROS  ERR_COR Subclass
   31:27  IntMsgNum    RO   Advanced Error Interrupt Message Number
-CorrectableSource 34/2  ROS  ERR_COR Source Identification | when {_ROOT}
+CorrectableSource 34/2  ROS  ERR_COR Source Identification | when {_ROOT} | view writable
   15:0   Source  -  Requester ID
-UncorrectableSource 36/2  ROS  ERR_FATAL/NONFATAL Source Identification | when {_ROOT}
+UncorrectableSource 36/2  ROS  ERR_FATAL/NONFATAL Source Identification | when {_ROOT} | view writable
   15:0   Source  -  Requester ID
-PrefixLog0 38/4  ROS  TLP Prefix Log, first dword | when AERCap.TLPPfxPres
+PrefixLog0 38/4  ROS  TLP Prefix Log, first dword | when AERCap.TLPPfxPres | view writable
   31:0   Log  -  Prefix of the TLP
-PrefixLog1 3c/4  ROS  TLP Prefix Log, second dword | when AERCap.TLPPfxPres
+PrefixLog1 3c/4  ROS  TLP Prefix Log, second dword | when AERCap.TLPPfxPres | view writable
   31:0   Log  -  Prefix of the TLP
-PrefixLog2 40/4  ROS  TLP Prefix Log, third dword | when AERCap.TLPPfxPres
+PrefixLog2 40/4  ROS  TLP Prefix Log, third dword | when AERCap.TLPPfxPres | view writable
   31:0   Log  -  Prefix of the TLP
-PrefixLog3 44/4  ROS  TLP Prefix Log, fourth dword | when AERCap.TLPPfxPres
+PrefixLog3 44/4  ROS  TLP Prefix Log, fourth dword | when AERCap.TLPPfxPres | view writable
   31:0   Log  -  Prefix of the TLP
 """
     ),

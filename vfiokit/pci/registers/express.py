@@ -150,19 +150,19 @@ DevCap   04/4  RO  Device Capabilities
   28     FLReset       -  Function Level Reset Capability
   29     MixedMPS      -  Mixed_MPS_Supported
   30     TEEIO=TEE-IO  -  TEE-IO Supported
-DevCtl   08/2  RW  Device Control | view trapped
+DevCtl   08/2  RW  Device Control | view writable
   0      CorrErr       -  Correctable Error Reporting Enable
   1      NonFatalErr   -  Non-Fatal Error Reporting Enable
   2      FatalErr      -  Fatal Error Reporting Enable
   3      UnsupReq      -  Unsupported Request Reporting Enable
   4      RlxdOrd       -  Enable Relaxed Ordering
-  7:5    MaxPayload    -  Max_Payload_Size [bytes]
+  7:5    MaxPayload    -  Max_Payload_Size [bytes] [vfio virtual]
   8      ExtTag        -  Extended Tag Field Enable
-  9      PhantFunc     -  Phantom Functions Enable
+  9      PhantFunc     -  Phantom Functions Enable [vfio read-only]
   10     AuxPwr        RWS  Aux Power PM Enable
   11     NoSnoop       -  Enable No Snoop
-  14:12  MaxReadReq    -  Max_Read_Request_Size [bytes]
-  15     FLReset       -  Initiate Function Level Reset, or Bridge Configuration Retry Enable
+  14:12  MaxReadReq    -  Max_Read_Request_Size [bytes] [vfio trapped]
+  15     FLReset       -  Initiate Function Level Reset, or Bridge Configuration Retry Enable [vfio trapped]
 DevSta   0a/2  RW1C  Device Status | view read-only | rsvdz
   0      CorrErr       -  Correctable Error Detected
   1      NonFatalErr   -  Non-Fatal Error Detected
@@ -280,10 +280,10 @@ DevCap2  24/4  RO  Device Capabilities 2 | when {_SECOND}
   28     DMWrComp      -  DMWr Completer Supported
   30:29  DMWrLen       -  DMWr Lengths Supported
   31     FRS           HwInit  FRS Supported
-DevCtl2  28/2  RW  Device Control 2 | when {_SECOND}
+DevCtl2  28/2  RW  Device Control 2 | when {_SECOND} | view writable
   3:0    Timeout       -  Completion Timeout Value
   4      TimeoutDis    -  Completion Timeout Disable
-  5      ARIFwd        -  ARI Forwarding Enable
+  5      ARIFwd        -  ARI Forwarding Enable [vfio read-only]
   6      ReqEn         -  AtomicOp Requester Enable
   7      EgressBlck    -  AtomicOp Egress Blocking
   8      IDOReq        -  IDO Request Enable

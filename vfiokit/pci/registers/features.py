@@ -46,7 +46,7 @@ _VSEC = Capability(
     view=View.WRITABLE,
     registers=registers(
         """
-Head     04/4  RO  Vendor-Specific Header | view read-only
+Head     04/4  RO  Vendor-Specific Header
   15:0   ID      -  VSEC ID
   19:16  Rev     -  VSEC Rev
   31:20  Length  -  VSEC Length [bytes]

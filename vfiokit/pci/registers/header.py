@@ -10,9 +10,9 @@ _PINS = {0: "none", 1: "A", 2: "B", 3: "C", 4: "D", None: "reserved"}
 _TYPES = {0: "32-bit", 1: "low-1M", 2: "64-bit", 3: "type 3"}
 
 _COMMON = """
-VendorID 00/2  HwInit  Vendor ID | view virtual
+VendorID 00/2  HwInit  Vendor ID | view fixed
   15:0   VendorID   -  Vendor ID
-DeviceID 02/2  HwInit  Device ID | view virtual
+DeviceID 02/2  HwInit  Device ID | view fixed
   15:0   DeviceID   -  Device ID
 Command  04/2  RW  Command | view writable
   0      IO=I/O     -   I/O Space Enable
@@ -25,11 +25,11 @@ Command  04/2  RW  Command | view writable
   7      Stepping   -   IDSEL Stepping/Wait Cycle Control
   8      SERR       -   SERR# Enable
   9      FastB2B    -   Fast Back-to-Back Transactions Enable
-  10     DisINTx    -   Interrupt Disable
+  10     DisINTx    -   Interrupt Disable [vfio trapped]
 Status   06/2  RO  Status | rsvdz
   0      ImmediateReadiness  -  Immediate Readiness
   3      INTx       -   Interrupt Status
-  4      Cap        -   Capabilities List
+  4      Cap        -   Capabilities List [vfio fixed]
   5      MHz66=66MHz  -  66 MHz Capable
   6      UDF        -   User Definable Features
   7      FastB2B    -   Fast Back-to-Back Transactions Capable
@@ -47,14 +47,14 @@ Interface 09/1  RO  Class Code: programming interface
 Class    0a/2  RO  Class Code: base class and subclass
   7:0    Subclass   -   Sub-Class Code
   15:8   BaseClass  -   Base Class Code
-CacheLine 0c/1  RW  Cache Line Size
+CacheLine 0c/1  RW  Cache Line Size | view writable
   7:0    Size       -   Cache Line Size, in dwords
-Latency  0d/1  RO  Latency Timer
+Latency  0d/1  RO  Latency Timer | view writable
   7:0    Latency    -   Latency Timer
 HeaderType 0e/1  RO  Header Type
   6:0    Layout     -   Header Layout
   7      Multifunction  -  Multi-Function Device
-BIST     0f/1  RO  BIST
+BIST     0f/1  RO  BIST | view writable
   3:0    Completion -   Completion Code
   6      Start      RW  Start BIST
   7      Capable    -   BIST Capable
@@ -74,7 +74,7 @@ _ROM = """
 _TAIL = """
 InterruptLine 3c/1  RW  Interrupt Line | view virtual
   7:0    Line       -   Interrupt Line
-InterruptPin 3d/1  RO  Interrupt Pin | view virtual
+InterruptPin 3d/1  RO  Interrupt Pin | view fixed
   7:0    Pin        -   Interrupt Pin
 """
 _SECONDARY = """
@@ -124,7 +124,7 @@ SubsystemVendorID 2c/2  HwInit  Subsystem Vendor ID
 SubsystemID 2e/2  HwInit  Subsystem ID
   15:0   DeviceID   -   Subsystem ID
 ROM      30/4  RW  Expansion ROM Base Address | view virtual{_ROM}
-CapabilityPointer 34/1  RO  Capabilities Pointer | view virtual
+CapabilityPointer 34/1  RO  Capabilities Pointer | view fixed
   7:0    Pointer    -   Capabilities Pointer
 {_TAIL}
 MinGrant 3e/1  RO  Min_Gnt

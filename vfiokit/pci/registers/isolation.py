@@ -309,10 +309,10 @@ BlockAll 18/8  RW  MC_Block_All
   63:0   Groups       -  one bit a group
 BlockUntranslated 20/8  RW  MC_Block_Untranslated
   63:0   Groups       -  one bit a group
-OverlayLow 28/4  RW  MC_Overlay_BAR, lower half | when not port in (ENDPOINT, RC_ENDPOINT)
+OverlayLow 28/4  RW  MC_Overlay_BAR, lower half | when not port in (ENDPOINT, RC_ENDPOINT) | view writable
   5:0    Size         -  MC_Overlay_Size
   31:6   Base         -  MC_Overlay_BAR [<<6]
-OverlayHigh 2c/4  RW  MC_Overlay_BAR, upper half | when not port in (ENDPOINT, RC_ENDPOINT)
+OverlayHigh 2c/4  RW  MC_Overlay_BAR, upper half | when not port in (ENDPOINT, RC_ENDPOINT) | view writable
   31:0   Base         -  MC_Overlay_BAR
 """
     ),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Any, NamedTuple
 
-from vfiokit.pci.registers.rows import Capability, Field, Place, Register
+from vfiokit.pci.registers.rows import Capability, Field, Place, Register, View
 
 __all__ = ["EXTENDED_HEADER", "ROOMY", "STANDARD_HEADER", "Layout", "Placed", "number", "raw", "typed"]
 
@@ -13,7 +13,11 @@ STANDARD_HEADER = Register(
     "Header",
     0,
     2,
-    (Field("CapID", 0, 8, title="Capability ID"), Field("Next", 8, 8, title="Next Capability Pointer")),
+    (
+        Field("CapID", 0, 8, title="Capability ID"),
+        Field("Next", 8, 8, title="Next Capability Pointer", view=View.FIXED),
+    ),
+    view=View.READ,
 )
 """The first bytes of a standard capability (PCI 3.0, 6.7)."""
 EXTENDED_HEADER = Register(
@@ -25,6 +29,7 @@ EXTENDED_HEADER = Register(
         Field("Version", 16, 4, title="Capability Version"),
         Field("Next", 20, 12, title="Next Capability Offset"),
     ),
+    view=View.FIXED,
 )
 """The first bytes of an extended capability (PCIe 6.0, 7.6.3)."""
 ROOMY = 1 << 13

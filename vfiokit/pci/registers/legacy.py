@@ -123,7 +123,7 @@ _PCIX = Capability(
     when="header == 0",
     registers=registers(
         """
-Command  02/2  RW  PCI-X Command
+Command  02/2  RW  PCI-X Command | view writable
   0      DPERE  -  Data Parity Error Recovery Enable
   1      ERO    -  Enable Relaxed Ordering
   3:2    RBC    -  Maximum Memory Read Byte Count [bytes]
@@ -223,7 +223,13 @@ Downstream 0c/4  RW  Downstream Split Transaction Control
 
 # Of a CardBus bridge lspci says nothing, not even the end of the line.
 _PCIX_OTHER = Capability(
-    id=0x07, name="PCIX", title="PCI-X", section="PCI-X 2.0a, 7.2", reserved=((2, 6),), text=("",)
+    id=0x07,
+    name="PCIX",
+    title="PCI-X",
+    section="PCI-X 2.0a, 7.2",
+    view=View.READ,
+    reserved=((2, 6),),
+    text=("",),
 )
 
 _DEBUG_PORT = Capability(

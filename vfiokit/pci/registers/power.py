@@ -21,22 +21,22 @@ PMC      02/2  RO  Power Management Capabilities
   8:6    AuxCurrent  -  Aux_Current [mA]
   9      D1        -  D1_Support
   10     D2        -  D2_Support
-  11     PMED0=D0  -  PME_Support from D0
-  12     PMED1=D1  -  PME_Support from D1
-  13     PMED2=D2  -  PME_Support from D2
-  14     PMED3hot=D3hot    -  PME_Support from D3hot
-  15     PMED3cold=D3cold  -  PME_Support from D3cold
-PMCSR    04/2  RW  Power Management Control/Status | view trapped
-  1:0    State     -     PowerState
+  11     PMED0=D0  -  PME_Support from D0 [vfio fixed]
+  12     PMED1=D1  -  PME_Support from D1 [vfio fixed]
+  13     PMED2=D2  -  PME_Support from D2 [vfio fixed]
+  14     PMED3hot=D3hot    -  PME_Support from D3hot [vfio fixed]
+  15     PMED3cold=D3cold  -  PME_Support from D3cold [vfio fixed]
+PMCSR    04/2  RW  Power Management Control/Status | view writable
+  1:0    State     -     PowerState [vfio trapped]
   3      NoSoftRst  RO   No_Soft_Reset
-  8      PMEEnable=PME-Enable  RWS  PME_En
+  8      PMEEnable=PME-Enable  RWS  PME_En [vfio fixed]
   12:9   DataSelect  -   Data_Select
   14:13  DataScale  RO   Data_Scale
-  15     PME       RW1CS  PME_Status
-BSE      06/1  RO  Bridge Support Extensions
+  15     PME       RW1CS  PME_Status [vfio fixed]
+BSE      06/1  RO  Bridge Support Extensions | view writable
   6      B2B3      -  B2_B3#, undefined since PCIe
   7      BPCC      -  Bus Power/Clock Control Enable, undefined since PCIe
-Data     07/1  RO  Data
+Data     07/1  RO  Data | view writable
   7:0    Data      -  what Data_Select chose
 """,
         {
@@ -59,6 +59,7 @@ Data     07/1  RO  Data
     ),
 )
 
+# vfio-pci means to open the selector, and opens the first byte of what it selects (PCI_PWR_DATA).
 _BUDGETING = Capability(
     id=0x04,
     name="PowerBudgeting",
@@ -69,10 +70,10 @@ _BUDGETING = Capability(
     rests_on="Linux pci_regs.h; the extended registers of revision 2 from memory of PCIe 6.0",
     registers=registers(
         """
-DataSelect 04/1  RW  Power Budgeting Data Select | view writable
+DataSelect 04/1  RW  Power Budgeting Data Select
   7:0    Index     -  Data Select
 Data     08/4  RO  Power Budgeting Data
-  7:0    BasePower  -  Base Power
+  7:0    BasePower  -  Base Power [vfio writable]
   9:8    Scale     -  Data Scale
   12:10  PMSubState  -  PM Sub State
   14:13  PMState   -  PM State

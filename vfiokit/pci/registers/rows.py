@@ -49,11 +49,18 @@ class Access(StrEnum):
 
 
 class View(StrEnum):
-    """What vfio-pci lets user space do with it (drivers/vfio/pci/vfio_pci_config.c)."""
+    """What vfio-pci lets user space do with it (drivers/vfio/pci/vfio_pci_config.c).
+
+    ``read-only`` is read from the device, and writes are dropped; ``writable`` is read from the device and
+    written to it; ``virtual`` is a copy that the driver keeps, and no write reaches the device; ``fixed`` is
+    a copy that no write changes either; ``trapped`` makes the driver act on a write, in a way of its own;
+    ``hidden`` is left out of the list, while its bytes stay within reach.
+    """
 
     READ = "read-only"
     WRITABLE = "writable"
     VIRTUAL = "virtual"
+    FIXED = "fixed"
     TRAPPED = "trapped"
     HIDDEN = "hidden"
 
@@ -72,6 +79,7 @@ class Field:
     :ivar unit: of a number: ``bytes``, ``ns``.
     :ivar shift: a number is the content shifted left by so many bits.
     :ivar bias: a number is the content plus this.
+    :ivar view: what vfio-pci does with it; ``None`` for what it does with the register.
     """
 
     name: str
@@ -84,6 +92,7 @@ class Field:
     unit: str = ""
     shift: int = 0
     bias: int = 0
+    view: View | None = None
 
     @property
     def mask(self) -> int:
@@ -266,6 +275,12 @@ class Capability:
     reserved: tuple[tuple[int, int], ...] = ()
     rests_on: str = ""
     text: Text = ()
+
+    def view_of(self, register: Register, field: Field | None = None) -> View:
+        """Return what vfio-pci does with a register of this, or with one of its fields."""
+        if self.view is View.HIDDEN:
+            return View.HIDDEN
+        return (field and field.view) or register.view or self.view
 
     def register(self, name: str) -> Register:
         """Return a register that does not repeat, by name.

@@ -12,7 +12,8 @@ A register has a name, its offset and size in bytes, the access of its fields, a
 condition, ``view`` with what vfio-pci does with it, ``rsvdz`` where reserved bits are written as 0. A
 field has its bits, a
 name (``Name=label`` where lspci has another), an access or ``-`` for the register's, and a title, which ends
-with ``[unit]``, ``[+1]`` for a bias or ``[<<3]`` for a shift where the content is a number of that kind.
+with ``[unit]``, ``[+1]`` for a bias or ``[<<3]`` for a shift where the content is a number of that kind,
+and with ``[vfio trapped]`` where vfio-pci does with the field something else than with its register.
 """
 
 import re
@@ -26,6 +27,7 @@ __all__ = ["Meanings", "registers"]
 Meanings = Mapping[Any, int | str]
 """Contents of a field and what they mean; ``None`` for all others."""
 
+_VIEW = "vfio "
 _MARK = re.compile(r" *\[([^\]]*)\]$")
 
 
@@ -86,6 +88,8 @@ def _field(register: str, row: str, meanings: dict[str, Meanings], used: set[str
     key = f"{register}.{name}" if f"{register}.{name}" in meanings else name
     if key in meanings:
         used.add(key)
+    views = [mark.removeprefix(_VIEW) for mark in marks if mark.startswith(_VIEW)]
+    units = [mark for mark in marks if mark[0].isalpha() and not mark.startswith(_VIEW)]
     return Field(
         name,
         int(low or high),
@@ -94,7 +98,8 @@ def _field(register: str, row: str, meanings: dict[str, Meanings], used: set[str
         title,
         label,
         meanings.get(key),
-        next((mark for mark in marks if mark[0].isalpha()), ""),
+        next(iter(units), ""),
         next((int(mark[2:]) for mark in marks if mark.startswith("<<")), 0),
         next((int(mark) for mark in marks if mark[0] in "+-"), 0),
+        View(views[0]) if views else None,
     )

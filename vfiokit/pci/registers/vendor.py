@@ -35,9 +35,9 @@ BAR      04/1  RO  bar
   7:0    BAR     -  BAR
 ID       05/1  RO  id
   7:0    ID      -  Tells structures of one type apart
-Offset   08/4  RO  offset | view writable
+Offset   08/4  RO  offset
   31:0   Offset  -  Offset in the BAR
-Size     0c/4  RO  length | view writable
+Size     0c/4  RO  length
   31:0   Size    -  Length of the structure [bytes]
 Multiplier 10/4  RO  notify_off_multiplier | when {_NOTIFY}
   31:0   Multiplier  -  Multiplier of the queue's notify offset
