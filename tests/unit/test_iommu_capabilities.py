@@ -58,6 +58,8 @@ def changed(rows: tuple[Field, ...], before: int, after: int) -> dict[str, int]:
 
 
 class TestVtdRegisters:
+    """Registers read from QEMU 10.0.2's intel-iommu, one option changed at a time."""
+
     @pytest.mark.parametrize("bit", range(64))
     def test_one_field_is_that_of_all(self, bit: int) -> None:
         for unit in (VtdCapabilities(cap=1 << bit, ecap=0), VtdCapabilities(cap=0, ecap=1 << bit)):
@@ -66,8 +68,6 @@ class TestVtdRegisters:
     def test_no_field_of_another_register(self) -> None:
         with pytest.raises(KeyError, match="NumIntRemapSup"):
             VtdCapabilities(cap=0, ecap=0).field("NumIntRemapSup")
-
-    """Registers read from QEMU 10.0.2's intel-iommu, one option changed at a time."""
 
     def test_default_cap(self) -> None:
         assert {name: content for name, content in decode(VTD_CAP, DEFAULT_CAP).items() if content} == {
