@@ -2,6 +2,7 @@
 
 import errno
 import math
+import mmap
 import os
 from collections.abc import Callable
 
@@ -53,7 +54,8 @@ class FakeDevice:
         self.noiommu, self.can_reset, self.mappable = noiommu, can_reset, mappable
         self.bars = {0: 0x1000} if bars is None else bars
         self.vectors = vectors
-        self.memory = {index: bytearray(size) for index, size in self.bars.items()}
+        # Whole pages, as a BAR's are: part of it may be mapped for another device.
+        self.memory = {index: mmap.mmap(-1, size) for index, size in self.bars.items()}
         self.accesses: list[tuple[int, int, int, int | None]] = []
         self.space: FakeSpace | None = None
         self.eventfds: dict[tuple[int, int], int] = {}
