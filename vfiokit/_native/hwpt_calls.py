@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from vfiokit._native import ffi, lib
 from vfiokit._native.base_calls import BaseCalls, address_of, filled, sized
+from vfiokit.errors import VfioError
 
 __all__ = ["HardwareInfo", "HwptCalls"]
 
@@ -99,6 +100,7 @@ class HwptCalls(BaseCalls):
 
         :param hwpt: the page table, or the virtual IOMMU.
         :param entries: requests of *entry_size* bytes each.
+        :raises VfioError: at the first that is wrong; its hint says how many were handled before.
         """
         memory = ffi.new("uint8_t[]", entries or 1)
         argument = filled(
@@ -111,7 +113,14 @@ class HwptCalls(BaseCalls):
             len(entries) // entry_size,
             0,
         )
-        self._do("IOMMU_HWPT_INVALIDATE", fd, argument)
+        try:
+            self._do("IOMMU_HWPT_INVALIDATE", fd, argument)
+        except VfioError as error:
+            total = len(entries) // entry_size
+            # A kernel that refuses the call itself leaves the number as it was.
+            if argument.entry_num < total:
+                error.hint = f"{argument.entry_num} of {total} requests were handled"
+            raise
         return int(argument.entry_num)
 
     def iommu_fault_queue_alloc(self, fd: int) -> tuple[int, int]:

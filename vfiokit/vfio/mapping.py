@@ -18,6 +18,7 @@ class Memory(Protocol):
     """Memory that stays where it is until it is released."""
 
     view: memoryview
+    address: int
 
     def release(self) -> None:
         """Let it go."""
