@@ -500,7 +500,11 @@ class TestDma:
             fake.dma_write(buffer.iova, b"abc")
             assert memory[:3] == b"abc"
             buffer.close()
+            with pytest.raises(BufferError):
+                memory.close()
+            # Unmapped, it is the caller's again with the last view of it.
             buffer.view.release()
+            memory.close()
 
     def test_forgetting_a_buffer_does_not_unmap_it(self, backend: str) -> None:
         fake = FakeEdu()

@@ -9,8 +9,8 @@ from .topology import EXTRA_BUSES, KINDS, Acs, Bus, Function, Kind, Slot, Topolo
 MAX_FUNCTIONS = 20
 MAX_DEPTH = 4
 
-# A display brings a second of firmware with it and nothing new for grouping.
-DRAWN = tuple(kind for kind in KINDS.values() if kind.device != "VGA")
+# A display brings a second of firmware with it and nothing new for grouping; ivshmem wants memory for it.
+DRAWN = tuple(kind for kind in KINDS.values() if kind.device not in ("VGA", "ivshmem-plain"))
 
 WEIGHTS = {"pcie-root-port": 8, "x3130-upstream": 4, "pxb-pcie": 2, "igb": 3, "nvme": 3}
 """How often a kind stands in the hat; once where nothing is said. Most of the world is ports, switches."""

@@ -249,8 +249,9 @@ class _Memory:
         self.address = int(ffi.cast("uintptr_t", self._export))
 
     def release(self) -> None:
-        """Give up the export; allocated memory goes when the last view of it is gone."""
+        """Give up the export and our view; allocated memory goes when the last view of it is gone."""
         if self._export is not None:
+            self.view.release()
             ffi.release(self._export)
             self._export = self._owned = None
 
