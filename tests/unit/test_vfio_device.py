@@ -298,6 +298,18 @@ class TestRegions:
             assert not device.mapped_regions
         assert kernel.left_open == []
 
+    def test_a_window_of_an_earlier_handle_does_nothing_to_the_next(self, backend: str) -> None:
+        """Of the fake: the second close of a window once took the address space of a device opened since."""
+        fake = FakeDevice()
+        kernel = FakeKernel(fake)
+        with start(kernel, backend) as device:
+            window = device.regions[0].map()
+        with start(kernel, backend) as device, device.dma.map(4096) as buffer:
+            buffer.view[:5] = b"still"
+            window.close()
+            device.bus_master = True
+            assert fake.dma_read(buffer.iova, 5) == b"still"
+
     def test_indexes_never_move(self, backend: str) -> None:
         with start(FakeKernel(FakeDevice(bars={0: 4096, 4: 8192})), backend) as device:
             assert [region.name for region in device.regions] == ["bar0", "bar4", "config"]

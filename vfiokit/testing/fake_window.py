@@ -31,10 +31,11 @@ class FakeWindow(SyscallWindow):
         file.windows.add(self)
 
     def close(self) -> None:
-        """Unmap."""
+        """Unmap; a second time is nothing, as the device may be somebody else's by then."""
         super().close()
-        self._file.windows.discard(self)
-        self._file.windows_changed()
+        if self in self._file.windows:
+            self._file.windows.discard(self)
+            self._file.windows_changed()
 
     def forget(self) -> None:
         """Be nothing in a child."""
