@@ -49,7 +49,8 @@ class Recorder:
     """A system that passes everything on and keeps it.
 
     Memory that devices may write is compared after each event, so keep its size moderate. What is read from
-    an eventfd past :meth:`wait`, as an event loop does, is not recorded.
+    an eventfd past :meth:`wait`, as an event loop does, is not recorded, nor is what devices write to files
+    that :meth:`~vfiokit.vfio.Dma.map_file` mapped.
 
     :ivar source: the source to open devices with: what is read from it is kept too.
     """
@@ -200,7 +201,9 @@ class Player:
             vaddr, iova, size = _members(call, argument, _MAPS[call.name])
             self._memory[iova] = (vaddr, size)
         _put(call, argument, written, pointed)
-        return self._new_fd(answer) if call.name.endswith("_FD") else int(answer)
+        # Of all features, only a dma-buf answers with more than 0: with its descriptor.
+        gives_fd = call.name.endswith("_FD") or (call.name == "VFIO_DEVICE_FEATURE" and answer > 0)
+        return self._new_fd(answer) if gives_fd else int(answer)
 
     def ioctl_value(self, fd: int, call: Call, value: int) -> int:
         """Answer as when it was recorded."""

@@ -10,6 +10,7 @@ from vfiokit._native import ffi
 from vfiokit.address import AddressRange, PageSize
 from vfiokit.bits import align_up
 from vfiokit.errors import UsageError, VfioError
+from vfiokit.vfio.dmabuf import DmaBuf
 from vfiokit.vfio.errors import BadReply, CallNotSupported, Closed, Misaligned, NotMapped
 from vfiokit.vfio.iova import IovaAllocator
 from vfiokit.vfio.mapping import DmaBuffer, DmaMapping
@@ -126,7 +127,8 @@ class Dma:
         """
         self._check(readable, writable)
         fd = file if isinstance(file, int) else file.fileno()
-        size = _size_of(fd, offset) if size is None else size
+        if size is None:
+            size = file.size - offset if isinstance(file, DmaBuf) else _size_of(fd, offset)
         if size <= 0 or offset < 0:
             raise UsageError(f"{size} bytes at {offset}", operation="map", subject=f"descriptor {fd}")
         mapped = self._take(offset, size, iova, below, alignment or _alignment(size))
