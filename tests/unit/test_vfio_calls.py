@@ -1,4 +1,4 @@
-"""Typed calls that neither fake nor lab can answer: what they put into their structures, and take out."""
+"""Typed calls, those first that few kernels answer: what they put into their structures, and take out."""
 
 import errno
 import os

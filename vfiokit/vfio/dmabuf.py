@@ -18,8 +18,8 @@ class DmaBuf:
     """A dma-buf over parts of a BAR, made by :meth:`Features.dma_buf`; :meth:`Dma.map_file` maps it.
 
     Closing it leaves what was mapped from it mapped. It can be passed to another process as any descriptor
-    can. When its device is reset, or stops decoding memory, every mapping made before is gone for good, and
-    only then can it be mapped anew; once its device is closed, never again.
+    can. When its device is reset, or stops decoding memory, every mapping made before is gone for good; it
+    can be mapped anew when the device decodes again, and not at all once the device is closed.
 
     :ivar size: bytes, all parts together.
     """

@@ -58,6 +58,12 @@ def on_an_iommufd(device: Device, space: Iommufd, iova: int) -> None:
     for value in (1, 0, 1):
         calls.iommu_option_set(fd, 1, value, other)
         assert calls.iommu_option_get(fd, 1, other) == value
+    # The space behind the container emulation: get 0, set 1, clear 2.
+    assert refused(VfioError, calls.iommu_vfio_ioas, fd, 0).errno == errno.ENODEV
+    calls.iommu_vfio_ioas(fd, 1, other)
+    assert calls.iommu_vfio_ioas(fd, 0) == other
+    calls.iommu_vfio_ioas(fd, 2)
+    assert refused(VfioError, calls.iommu_vfio_ioas, fd, 0).errno == errno.ENODEV
     copied = calls.iommu_ioas_copy(
         fd, source=ioas, destination=other, source_iova=iova, length=4 * PAGE, iova=None, flags=6
     )
