@@ -1,6 +1,7 @@
 # make test    all that CI runs: installs what is missing, checks, tests, the guest lab
 # make check   the same without the guest lab; before every commit
 # make lab     build the lab's kernel ahead of the tests
+# make lab-newest  fetch and build the newest packaged kernel, which tests use only where it is
 # make lab-fuzz N=50   more drawn topologies in the guest lab
 # make examples  record the captures that ship with the package anew
 # make oracle-fuzz N=1000000   ask QEMU's IOMMUs as many random requests as that, beside the model
@@ -18,7 +19,7 @@ PYTEST := $(BIN)/python -m pytest
 # Python starts some hundred times here, and in guests that emulate every instruction.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: test check deps lint types layers unit vm lab lab-fuzz oracle-fuzz mutants examples docs bench clean
+.PHONY: test check deps lint types layers unit vm lab lab-newest lab-fuzz oracle-fuzz mutants examples docs bench clean
 
 test: deps lint types layers docs
 	VFIOKIT_LAB=$${VFIOKIT_LAB:-auto} $(PYTEST) -n 2 --dist loadgroup --durations=25 --cov --cov-report=term
@@ -55,6 +56,10 @@ vm: deps
 
 lab: deps
 	$(BIN)/python -m tests.vm.kernel
+
+lab-newest: deps
+	tools/install-test-deps --newest-kernel
+	$(BIN)/python -m tests.vm.kernel newest
 
 oracle-fuzz: deps
 	VFIOKIT_ORACLE_REQUESTS=$(N) VFIOKIT_ORACLE_SEED=$${SEED:-$$(date +%s)} $(PYTEST) -s tests/oracle/test_translation.py -k disagreement

@@ -18,8 +18,8 @@ from hypothesis.stateful import (
 
 from vfiokit.testing.fake_device import MSI, MSIX, FakeDevice
 from vfiokit.testing.fake_vfio import FakeKernel
-from vfiokit.vfio import AddressSpace, Device, DmaBuffer, EventFd, Window, open_space
-from vfiokit.vfio.errors import Busy, Closed, InUse
+from vfiokit.vfio import AddressSpace, Device, DmaBuffer, DmaMapping, EventFd, Window, open_space
+from vfiokit.vfio.errors import Busy, CallNotSupported, Closed, InUse
 
 ADDRESSES = ("0000:00:04.0", "0000:00:04.1", "0000:00:05.0")
 PAGE = 4096
@@ -33,6 +33,7 @@ class Lifetimes(RuleBasedStateMachine):
     devices = Bundle("devices")
     windows = Bundle("windows")
     buffers = Bundle("buffers")
+    files = Bundle("files")
     events = Bundle("events")
 
     @initialize()
@@ -138,6 +139,29 @@ class Lifetimes(RuleBasedStateMachine):
         buffer.view[: len(data)] = data
         self.content[buffer] = data
         return buffer
+
+    @rule(target=files, device=devices, count=st.integers(1, 4), data=st.binary(min_size=1, max_size=8))
+    def map_file(self, device: Device, count: int, data: bytes) -> object:
+        if device.closed:
+            return multiple()
+        with os.fdopen(os.memfd_create("memory", os.MFD_CLOEXEC), "w+b") as file:
+            file.write(data)
+            file.truncate(count * PAGE)
+            if device.backend == "container":
+                with pytest.raises(CallNotSupported):
+                    device.dma.map_file(file)
+                return multiple()
+            mapping = device.dma.map_file(file)
+        device.bus_master = True
+        # The descriptor is closed, and the pages are there.
+        assert self.fakes[str(device.address)].dma_read(mapping.iova, len(data)) == data
+        return mapping
+
+    @rule(mapping=consumes(files))
+    def unmap_file(self, mapping: DmaMapping) -> None:
+        due = 0 if mapping.closed else mapping.range.size
+        assert mapping.close() == due
+        assert mapping.closed
 
     @rule(device=devices)
     def forget_memory(self, device: Device) -> None:

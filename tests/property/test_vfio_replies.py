@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vfiokit.vfio.errors import BadReply
+from vfiokit.vfio.events import page_requests, virtual_events
 from vfiokit.vfio.replies import (
     capability_chain,
     device_info,
@@ -45,11 +46,21 @@ def test_a_chain_ends_and_stays_inside(data: bytes, first: int) -> None:
 
 @given(st.binary(max_size=256) | headers(0))
 def test_no_reply_raises_anything_else(data: bytes) -> None:
-    for read in (device_info, region_info, type1_info, hot_reset_info, iova_ranges):
+    for read in (device_info, region_info, type1_info, hot_reset_info, iova_ranges, page_requests):
         try:
             read(data)
         except BadReply:
             continue
+
+
+@given(st.binary(max_size=256), st.integers(0, 64))
+def test_events_end_and_account_for_every_byte(data: bytes, size: int) -> None:
+    try:
+        events = virtual_events(data, size)
+    except BadReply:
+        return
+    assert sum(8 + len(event.data) for event in events) == len(data)
+    assert all(len(event.data) == (0 if event.lost else size) for event in events)
 
 
 @given(

@@ -1,4 +1,4 @@
-"""Typed calls that neither fake nor lab can answer: what they put into their structures, and take out."""
+"""Typed calls, those first that few kernels answer: what they put into their structures, and take out."""
 
 import errno
 import os
@@ -267,6 +267,16 @@ class TestProtocols:
                 return 0 if cdata.argsz >= 12 + 8 * self.count else -errno.ENOSPC
 
         assert len(made(Growing(), "vfio_device_get_pci_hot_reset_info")) == 12 + 8 * 4
+
+    @pytest.mark.parametrize(
+        ("left", "said"), [(1, "(1 of 3 requests were handled)"), (0, "(0 of 3"), (3, "Invalid argument")]
+    )
+    def test_invalidations_say_how_far_they_came(self, left: int, said: str) -> None:
+        kernel = Echo(-errno.EINVAL, entry_num=left)
+        with pytest.raises(VfioError) as caught:
+            made(kernel, "iommu_hwpt_invalidate", 1, data_type=0, entry_size=8, entries=bytes(24))
+        assert said in str(caught.value)
+        assert ("handled" in str(caught.value)) == (left < 3)
 
     def test_every_call_refused_names_itself(self) -> None:
         calls = Calls(Echo(answer=-errno.EPERM))

@@ -300,6 +300,18 @@ class TestRegions:
             assert not device.mapped_regions
         assert kernel.left_open == []
 
+    def test_a_window_of_an_earlier_handle_does_nothing_to_the_next(self, backend: str) -> None:
+        """Of the fake: the second close of a window once took the address space of a device opened since."""
+        fake = FakeDevice()
+        kernel = FakeKernel(fake)
+        with start(kernel, backend) as device:
+            window = device.regions[0].map()
+        with start(kernel, backend) as device, device.dma.map(4096) as buffer:
+            buffer.view[:5] = b"still"
+            window.close()
+            device.bus_master = True
+            assert fake.dma_read(buffer.iova, 5) == b"still"
+
     def test_indexes_never_move(self, backend: str) -> None:
         with start(FakeKernel(FakeDevice(bars={0: 4096, 4: 8192})), backend) as device:
             assert [region.name for region in device.regions] == ["bar0", "bar4", "config"]
@@ -547,7 +559,11 @@ class TestDma:
             fake.dma_write(buffer.iova, b"abc")
             assert memory[:3] == b"abc"
             buffer.close()
+            with pytest.raises(BufferError):
+                memory.close()
+            # Unmapped, it is the caller's again with the last view of it.
             buffer.view.release()
+            memory.close()
 
     def test_forgetting_a_buffer_does_not_unmap_it(self, backend: str) -> None:
         fake = FakeEdu()

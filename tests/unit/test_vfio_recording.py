@@ -21,7 +21,7 @@ from vfiokit.vfio import Device, Window
 from vfiokit.vfio.errors import DecodeOff, NotBound
 from vfiokit.vfio.trace import TracingSystem
 
-ADDRESS = "0000:00:04.0"
+ADDRESS, OTHER = "0000:00:04.0", "0000:00:05.0"
 ROOT = Path(__file__).parents[2]
 RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.jsonl"))
 both = pytest.mark.parametrize("backend", ["container", "iommufd"])
@@ -247,6 +247,27 @@ class TestMismatch:
         player = Player(recorder.dump())
         use(player, player.source)
         assert player.rest == 0
+
+
+class TestFiles:
+    def test_dma_bufs_play_back(self) -> None:
+        """A descriptor that a feature gave: mapped into the other device's space, and closed."""
+        owner, other = FakeDevice(), FakeDevice(OTHER, group=15)
+        kernel = FakeKernel(owner, other, dma_bufs=True)
+        recorder = Recorder(kernel, kernel.source)
+
+        def use(system: object, source: object) -> list[object]:
+            options = {"backend": "iommufd", "system": system, "source": source}
+            with Device.open(ADDRESS, **options) as one, Device.open(OTHER, **options) as two:
+                with one.features.dma_buf(0) as shared:
+                    mapping = two.dma.map_file(shared)
+                return [shared.size, mapping.iova, mapping.close()]
+
+        said = use(recorder, recorder.source)
+        player = Player(recorder.dump())
+        assert use(player, player.source) == said
+        assert player.rest == 0
+        assert kernel.left_open == []
 
 
 class TestTrace:

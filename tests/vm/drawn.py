@@ -9,8 +9,9 @@ from .topology import EXTRA_BUSES, KINDS, Acs, Bus, Function, Kind, Slot, Topolo
 MAX_FUNCTIONS = 20
 MAX_DEPTH = 4
 
-# A display brings a second of firmware with it and nothing new for grouping; CXL needs memory of its own.
-DRAWN = tuple(kind for kind in KINDS.values() if kind.device not in ("VGA", "cxl-type3"))
+# A display brings a second of firmware with it and nothing new for grouping; the others want memory for it.
+_LEFT_OUT = ("VGA", "cxl-type3", "ivshmem-plain")
+DRAWN = tuple(kind for kind in KINDS.values() if kind.device not in _LEFT_OUT)
 
 WEIGHTS = {"pcie-root-port": 8, "x3130-upstream": 4, "pxb-pcie": 2, "igb": 3, "nvme": 3}
 """How often a kind stands in the hat; once where nothing is said. Most of the world is ports, switches."""

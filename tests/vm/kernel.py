@@ -1,10 +1,12 @@
-"""Kernels for the guest lab: the small one, built here from the distribution's source, and its stock one.
+"""Kernels for the guest lab: those built here from packaged sources, and the distribution's stock one.
 
-`python -m tests.vm.kernel` builds ahead what the tests would otherwise build at their first need.
+`python -m tests.vm.kernel` builds ahead what the tests would otherwise build at their first need;
+`python -m tests.vm.kernel newest` builds the one that tests use where it is, and never build.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -14,13 +16,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
-CONFIGURATION = Path(__file__).parent / "small-kernel.config"
-SOURCE = Path("/usr/src/linux-source-6.12.tar.xz")
-SOURCE_PACKAGE = "linux-source-6.12"
+HERE = Path(__file__).parent
 TOOLS = ("make", "gcc", "flex", "bison", "bc", "tar", "xz")
 
 
@@ -29,7 +30,7 @@ class Unavailable(Exception):
 
 
 class BuildError(Exception):
-    """The small kernel could not be built from what is on this machine."""
+    """A kernel could not be built from what is on this machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,34 +66,97 @@ def _version_key(path: Path) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", path.name)]
 
 
-def small_kernel() -> Kernel:
-    """Return the small kernel from the cache, built first where it is not there yet (minutes)."""
-    directory = small_kernel_directory()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A kernel's source as the distribution packs it."""
+
+    archive: Path
+    version: str
+
+
+def installed_source() -> Source:
+    """Return the source of the small kernel, which is an installed package."""
+    archive = Path("/usr/src/linux-source-6.12.tar.xz")
+    if not archive.exists():
+        raise Unavailable(f"no {archive}: run tools/install-test-deps")
+    query = ["dpkg-query", "-W", "-f", "${Version}", "linux-source-6.12"]
+    version = subprocess.run(query, capture_output=True, text=True, check=True).stdout.replace(":", "_")
+    return Source(archive=archive, version=version)
+
+
+def newest_source() -> Source:
+    """Return the newest source that tools/install-test-deps --newest-kernel unpacked into the cache."""
+    archives = (cache_directory() / "source").glob("[!.]*/usr/src/linux-source-*.tar.xz")
+    # linux-source-7.3_7.3.4-1_all/usr/src/linux-source-7.3.tar.xz
+    found = sorted(archives, key=lambda path: _version_key(path.parents[2]))
+    if not found:
+        raise Unavailable("no newest kernel in the cache: make lab-newest builds it")
+    return Source(archive=found[-1], version=found[-1].parents[2].name.split("_")[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a kernel is built.
+
+    :ivar configuration: the fragment that says all that is not off.
+    :ivar source: finds the source, or raises :class:`Unavailable`.
+    """
+
+    name: str
+    configuration: Path
+    source: Callable[[], Source]
+
+    def directory(self) -> Path:
+        """Return the kernel's place in the cache: the source's version and the configuration's hash."""
+        configuration = hashlib.sha256(self.configuration.read_bytes()).hexdigest()[:16]
+        return cache_directory() / "kernel" / f"{self.source().version}-{configuration}"
+
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            Recipe(name="small", configuration=HERE / "small-kernel.config", source=installed_source),
+            Recipe(name="newest", configuration=HERE / "newest-kernel.config", source=newest_source),
+        )
+    }
+)
+
+
+def built_kernel(recipe: Recipe) -> Kernel:
+    """Return a kernel from the cache, built first where it is not there yet (minutes)."""
+    directory = recipe.directory()
     with _locked(directory.with_name(f"{directory.name}.lock")):
         if not (directory / "bzImage").exists():
-            _require_tools()
-            _build(directory)
-    return Kernel(name="small", image=directory / "bzImage")
+            _require_tools(recipe)
+            _build(recipe, directory)
+    return Kernel(name=recipe.name, image=directory / "bzImage")
 
 
-def small_kernel_directory() -> Path:
-    """Its place in the cache: the source's version and the configuration's hash."""
-    if not SOURCE.exists():
-        raise Unavailable(f"no {SOURCE}: run tools/install-test-deps")
-    configuration = hashlib.sha256(CONFIGURATION.read_bytes()).hexdigest()[:16]
-    return cache_directory() / "kernel" / f"{_source_version()}-{configuration}"
+def cached_kernel(recipe: Recipe) -> Kernel:
+    """Return a kernel that was built before; this never builds."""
+    image = recipe.directory() / "bzImage"
+    if not image.exists():
+        raise Unavailable(f"no {recipe.name} kernel in the cache: make lab-{recipe.name} builds it")
+    return Kernel(name=recipe.name, image=image)
 
 
-def _source_version() -> str:
-    query = ["dpkg-query", "-W", "-f", "${Version}", SOURCE_PACKAGE]
-    return subprocess.run(query, capture_output=True, text=True, check=True).stdout.replace(":", "_")
+def small_kernel() -> Kernel:
+    """Return the small kernel, built first where it is not there yet."""
+    return built_kernel(RECIPES["small"])
 
 
-def _require_tools() -> None:
+def newest_kernel() -> Kernel:
+    """Return the newest kernel, if somebody built it."""
+    return cached_kernel(RECIPES["newest"])
+
+
+def _require_tools(recipe: Recipe) -> None:
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
         raise Unavailable(
-            f"cannot build the small kernel without {', '.join(missing)}: run tools/install-test-deps"
+            f"the {recipe.name} kernel cannot be built without {', '.join(missing)}:"
+            " run tools/install-test-deps"
         )
 
 
@@ -104,7 +168,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _build(directory: Path) -> None:
+def _build(recipe: Recipe, directory: Path) -> None:
     """Unpack, configure and compile next to the final place, and move there only what a boot needs."""
     work = directory.with_name(f"{directory.name}.building")
     # The lock is ours, so whatever is here was left by a build that was killed.
@@ -113,7 +177,7 @@ def _build(directory: Path) -> None:
     result.mkdir(parents=True)
     try:
         with (result / "build.log").open("wb") as log:
-            _compile(work, result, _Steps(log.fileno()))
+            _compile(recipe, work, result, _Steps(recipe.name, log.fileno()))
         os.rename(result, directory)
     except subprocess.CalledProcessError as error:
         raise BuildError(_failure(error, result / "build.log")) from error
@@ -121,17 +185,21 @@ def _build(directory: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _compile(work: Path, result: Path, steps: _Steps) -> None:
+def _compile(recipe: Recipe, work: Path, result: Path, steps: _Steps) -> None:
     tree = work / "tree"
     tree.mkdir()
-    steps.run("unpacking the source", ["tar", "-xf", str(SOURCE), "--strip-components=1"], tree)
-    configure = ["make", "allnoconfig", f"KCONFIG_ALLCONFIG={CONFIGURATION}"]
+    steps.run("unpacking the source", _unpack(recipe), tree)
+    configure = ["make", "allnoconfig", f"KCONFIG_ALLCONFIG={recipe.configuration}"]
     steps.run("configuring", configure, tree)
-    check_configuration(CONFIGURATION.read_text(), (tree / ".config").read_text())
+    check_configuration(recipe.configuration.read_text(), (tree / ".config").read_text())
     jobs = len(os.sched_getaffinity(0))
     steps.run(f"compiling with {jobs} jobs (minutes)", ["make", f"-j{jobs}", "bzImage"], tree)
     shutil.copy(tree / "arch/x86/boot/bzImage", result)
     shutil.copy(tree / ".config", result / "config")
+
+
+def _unpack(recipe: Recipe) -> list[str]:
+    return ["tar", "-xf", str(recipe.source().archive), "--strip-components=1"]
 
 
 def check_configuration(wanted: str, got: str) -> None:
@@ -145,12 +213,12 @@ def check_configuration(wanted: str, got: str) -> None:
 class _Steps:
     """Runs the commands of a build with their output in a log, telling on stderr what takes the time."""
 
-    def __init__(self, log: int) -> None:
-        self.log = log
+    def __init__(self, name: str, log: int) -> None:
+        self.name, self.log = name, log
 
     def run(self, label: str, command: list[str], directory: Path) -> None:
         started = time.monotonic()
-        print(f"small kernel: {label} ...", end=" ", file=sys.stderr, flush=True)
+        print(f"{self.name} kernel: {label} ...", end=" ", file=sys.stderr, flush=True)
         environment = {
             **os.environ,
             "LC_ALL": "C",
@@ -178,13 +246,18 @@ def _failure(error: subprocess.CalledProcessError, log: Path) -> str:
 
 
 def main() -> int:
+    arguments = argparse.ArgumentParser(
+        description="Build a kernel of the guest lab, if it is not there yet."
+    )
+    arguments.add_argument("name", nargs="?", choices=tuple(RECIPES), default="small")
+    name = arguments.parse_args().name
     started = time.monotonic()
     try:
-        kernel = small_kernel()
+        kernel = built_kernel(RECIPES[name])
     except (Unavailable, BuildError) as error:
-        print(f"small kernel: {error}", file=sys.stderr)
+        print(f"{name} kernel: {error}", file=sys.stderr)
         return 1
-    print(f"small kernel: {kernel.image} ({time.monotonic() - started:.0f} s)")
+    print(f"{name} kernel: {kernel.image} ({time.monotonic() - started:.0f} s)")
     return 0
 
 

@@ -71,14 +71,19 @@ def topology(disk: Path, security: int) -> Topology:
 @pytest.fixture(scope="module")
 def results(small: Kernel, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
     """Boot once, run every check, and return how each ended."""
-    out = tmp_path_factory.mktemp("vfio")
+    return boot(small, tmp_path_factory.mktemp("vfio"))
+
+
+def boot(kernel: Kernel, out: Path) -> dict[str, dict[str, object]]:
+    """Run every check on a kernel; the guest is told which."""
     disk = out / "disk.img"
     with disk.open("wb") as file:
         file.truncate(DISK)
     with socket.create_server(("127.0.0.1", 0)) as security:
         run_guest(
-            *(small, topology(disk, security.getsockname()[1]), INSIDE / "vfio_checks.py"),
+            *(kernel, topology(disk, security.getsockname()[1]), INSIDE / "vfio_checks.py"),
             out_dir=out,
+            env={"VFIOKIT_LAB_KERNEL": kernel.name},
             append="vfio_pci.enable_sriov=1",
             timeout=900,
         ).check()
@@ -103,10 +108,15 @@ def test_no_check_is_forgotten(results: dict[str, dict[str, object]]) -> None:
     ],
 )
 def test_an_unusual_platform(small: Kernel, tmp_path: Path, what: str, iommu: str, append: str) -> None:
+    boot_unusual(small, tmp_path, what, iommu, append)
+
+
+def boot_unusual(kernel: Kernel, out: Path, what: str, iommu: str, append: str) -> None:
+    """Run vfio_unusual.py on a platform that lacks something."""
     run_guest(
-        *(small, Topology(name=what, slots=(single(2, "edu", name="edu"),)), INSIDE / "vfio_unusual.py"),
+        *(kernel, Topology(name=what, slots=(single(2, "edu", name="edu"),)), INSIDE / "vfio_unusual.py"),
         what,
         iommu=iommu,
         append=append,
-        out_dir=tmp_path,
+        out_dir=out,
     ).check()

@@ -151,6 +151,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             Kind(device="qemu-xhci", fits=ANYWHERE, driver="xhci_hcd"),
             Kind(device="edu", fits=ANYWHERE),
             Kind(device="pci-testdev", fits=ANYWHERE),
+            # Its memory, which is plain RAM, must be named: options=("memdev=...",).
+            Kind(device="ivshmem-plain", fits=ANYWHERE),
             Kind(device="VGA", fits=ANYWHERE, options=(NO_ROM,)),
             # Needs a memory back end by the name of its function; its mailbox is hidden by vfio-pci.
             Kind(device="cxl-type3", fits=frozenset({Bus.LINK}), options=("volatile-memdev={id}-memory",)),

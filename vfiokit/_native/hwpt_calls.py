@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from vfiokit._native import ffi, lib
 from vfiokit._native.base_calls import BaseCalls, address_of, sized
+from vfiokit.errors import VfioError
 
 __all__ = ["HardwareInfo", "HwptCalls"]
 
@@ -96,11 +97,20 @@ class HwptCalls(BaseCalls):
 
         :param hwpt: the page table, or the virtual IOMMU.
         :param entries: requests of *entry_size* bytes each.
+        :raises VfioError: at the first that is wrong; its hint says how many were handled before.
         """
         memory = ffi.new("uint8_t[]", entries or 1)
-        asked = (data_type, entry_size, len(entries) // entry_size)
-        *_, handled, _ = self._exchange("IOMMU_HWPT_INVALIDATE", fd, 32, hwpt, address_of(memory), *asked)
-        return handled
+        total = len(entries) // entry_size
+        argument = sized("iommu_hwpt_invalidate", "size", hwpt_id=hwpt, data_uptr=address_of(memory))
+        argument.data_type, argument.entry_len, argument.entry_num = data_type, entry_size, total
+        try:
+            self._do("IOMMU_HWPT_INVALIDATE", fd, argument)
+        except VfioError as error:
+            # A kernel that refuses the call itself leaves the number as it was.
+            if argument.entry_num < total:
+                error.hint = f"{argument.entry_num} of {total} requests were handled"
+            raise
+        return int(argument.entry_num)
 
     def iommu_fault_queue_alloc(self, fd: int) -> tuple[int, int]:
         """Make a queue of page requests; return its identity and a descriptor to read and answer them on."""

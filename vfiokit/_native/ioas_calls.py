@@ -103,7 +103,11 @@ class IoasCalls(BaseCalls):
         return used
 
     def iommu_ioas_change_process(self, fd: int) -> None:
-        """Charge the memory that is mapped from files to this process."""
+        """Charge the memory that is mapped from files to this process.
+
+        EINVAL while other memory is mapped; and, though it is done, where pins are counted by process and
+        the process that had them is dead (Linux 7.3).
+        """
         self._exchange("IOMMU_IOAS_CHANGE_PROCESS", fd, 8)
 
     def iommu_ioas_noiommu_get_pa(self, fd: int, ioas: int, iova: int, length: int) -> tuple[int, int]:

@@ -180,6 +180,7 @@ class GroupDeviceFile(DeviceFile):
 
     def windows_changed(self) -> None:
         """Let the device go when nothing keeps it."""
+        super().windows_changed()
         if not self.alive:
             self.device.space = None
 

@@ -2,6 +2,7 @@
 
 import errno
 import math
+import mmap
 import os
 from collections.abc import Callable
 
@@ -57,7 +58,8 @@ class FakeDevice:
         self.noiommu, self.can_reset, self.mappable = noiommu, can_reset, mappable
         self.bars = {0: 0x1000} if bars is None else bars
         self.vectors = vectors
-        self.memory = {index: bytearray(size) for index, size in self.bars.items()}
+        # Whole pages, as a BAR's are: part of it may be mapped for another device.
+        self.memory = {index: mmap.mmap(-1, size) for index, size in self.bars.items()}
         self.accesses: list[tuple[int, int, int, int | None]] = []
         self.iommu: FakeIommu | None = None
         self._space: FakeSpace | None = None
@@ -95,8 +97,10 @@ class FakeDevice:
 
     def dma_read(self, iova: int, size: int) -> bytes:
         """Read memory; all ones where it is blocked, as a completion that never came."""
-        if not self.is_master or self.iommu is None:
+        if not self.is_master:
             return b"\xff" * size
+        if self.iommu is None:
+            return self._space.read(iova, size) if self._space else b"\xff" * size
         try:
             return self.iommu.read(self.address, iova, size)
         except DmaFault as fault:
@@ -105,7 +109,12 @@ class FakeDevice:
 
     def dma_write(self, iova: int, data: bytes) -> None:
         """Write memory; nothing happens where it is blocked."""
-        if self.is_master and self.iommu is not None:
+        if not self.is_master:
+            return
+        if self.iommu is None:
+            if self._space:
+                self._space.write(iova, data)
+        else:
             try:
                 self.iommu.write(self.address, iova, data)
             except DmaFault as fault:

@@ -51,6 +51,32 @@ class FakeFile:
         return type(self).__name__
 
 
+class DmaBufFile(FakeFile):
+    """Part of a device's BAR as a file; dead once the device is closed."""
+
+    def __init__(
+        self, kernel: FakeKernel, device: FakeDevice, bar: int, parts: list[tuple[int, int]]
+    ) -> None:
+        super().__init__(kernel)
+        self.device, self.bar, self.parts, self.dead = device, bar, parts, False
+
+    def piece(self, start: int, length: int) -> tuple[int, object]:
+        """Return address and memory of a piece; only one of a single part can be mapped."""
+        if self.dead or not self.device.decodes:
+            fail(errno.ENODEV)
+        if len(self.parts) > 1:
+            fail(errno.EOPNOTSUPP)
+        offset, size = self.parts[0]
+        if start + length > size:
+            fail(errno.EINVAL)
+        memory = self.device.memory[self.bar]
+        return int(ffi.cast("uintptr_t", ffi.from_buffer(memory))) + offset + start, memory
+
+    def describe(self) -> str:
+        """Say what it is."""
+        return f"dma-buf of {self.device.address}"
+
+
 class DeviceFile(FakeFile):
     """A device's file, as the group hands it out or the node becomes when it is bound.
 
@@ -80,7 +106,9 @@ class DeviceFile(FakeFile):
         self.windows_changed()
 
     def windows_changed(self) -> None:
-        """Let the device go when the last window is closed."""
+        """Let the device go when the last window is closed, and what others have mapped of it."""
+        if not self.alive:
+            self.kernel.revoke(self.device, dead=True)
 
     def describe(self) -> str:
         """Say what it is."""
@@ -104,6 +132,8 @@ class DeviceFile(FakeFile):
         index, at = offset >> _SHIFT, offset & _WINDOW
         if index == CONFIG:
             self.device.write_config(at, data)
+            if not self.device.decodes:
+                self.kernel.revoke(self.device)
         elif not self.device.decodes:
             fail(errno.EIO)
         else:
@@ -159,6 +189,7 @@ class DeviceFile(FakeFile):
         if not self.device.can_reset:
             fail(errno.EINVAL)
         self.device.reset()
+        self.kernel.revoke(self.device)
 
     def VFIO_DEVICE_GET_PCI_HOT_RESET_INFO(self, info: Any) -> None:
         """List what shares the bus; a root bus has no such reset."""
@@ -182,15 +213,34 @@ class DeviceFile(FakeFile):
         self._check_owned([fds[index] for index in range(request.count)])
         for device in self._touched():
             device.reset()
+            self.kernel.revoke(device)
 
-    def VFIO_DEVICE_FEATURE(self, request: Any) -> None:
-        """Know low power and the token of a virtual function, and probe for them."""
+    def VFIO_DEVICE_FEATURE(self, request: Any) -> int:
+        """Know low power, dma-bufs and the token of a virtual function, and probe for them."""
         index = request.flags & 0xFFFF
-        if index not in (0, 3, 4, 5) or (index == 0 and not self.device.vectors[MSIX]):
+        known = (0, 3, 4, 5, 11) if self.kernel.dma_bufs else (0, 3, 4, 5)
+        if index not in known or (index == 0 and not self.device.vectors[MSIX]):
             fail(errno.ENOTTY)
-        if not request.flags & lib.VFIO_DEVICE_FEATURE_PROBE and index == 0:
-            data = ffi.cast("char *", request) + 8
+        data = ffi.cast("char *", request) + 8
+        if request.flags & lib.VFIO_DEVICE_FEATURE_PROBE:
+            return 0
+        if index == 0:
             self.device.token = bytes(ffi.buffer(data, 16)).hex()
+        return self._dma_buf(ffi.cast("struct vfio_device_feature_dma_buf *", data)) if index == 11 else 0
+
+    def _dma_buf(self, wanted: Any) -> int:
+        size = self.device.bars.get(wanted.region_index, 0)
+        if not size or wanted.region_index >= CONFIG - 1:
+            fail(errno.ENODEV)
+        rows = ffi.cast("uint64_t *", ffi.cast("char *", wanted) + 16)
+        parts = [(rows[2 * row], rows[2 * row + 1]) for row in range(wanted.nr_ranges)]
+        if not parts or any(
+            not length or (at | length) & 0xFFF or at + length > size for at, length in parts
+        ):
+            fail(errno.EINVAL)
+        fd = self.kernel.add(DmaBufFile(self.kernel, self.device, wanted.region_index, parts))
+        os.ftruncate(fd, sum(length for _, length in parts))
+        return fd
 
     def _sparse(self, info: Any, parts: tuple[AddressRange, ...]) -> None:
         """Chain the parts that can be mapped, if there is room; else say how much it takes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import mmap
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from vfiokit._native import ffi, lib
 from vfiokit._native.table import Call
 from vfiokit.address import AddressRange
 from vfiokit.testing.fake_device import VIABLE, FakeDevice
-from vfiokit.testing.fake_files import DeviceFile, FakeFile, fail
+from vfiokit.testing.fake_files import DeviceFile, DmaBufFile, FakeFile, fail
 from vfiokit.testing.fake_space import FakeSpace
 
 if TYPE_CHECKING:
@@ -92,6 +93,39 @@ class IommufdFile(FakeFile):
             writable=bool(request.flags & lib.IOMMU_IOAS_MAP_WRITEABLE),
         )
 
+    def IOMMU_IOAS_MAP_FILE(self, request: Any) -> int:
+        """Map a memfd, or a dma-buf of one part, at a fixed place."""
+        if not request.flags & lib.IOMMU_IOAS_MAP_FIXED_IOVA:
+            return -errno.EOPNOTSUPP
+        file = self.kernel.files.get(request.fd)
+        vaddr, memory = (
+            file.piece(request.start, request.length)
+            if isinstance(file, DmaBufFile)
+            else _shared(request.fd, request.start, request.length)
+        )
+        return self.space(request.ioas_id).map(
+            AddressRange(request.iova, request.iova + request.length),
+            vaddr,
+            readable=bool(request.flags & lib.IOMMU_IOAS_MAP_READABLE),
+            writable=bool(request.flags & lib.IOMMU_IOAS_MAP_WRITEABLE),
+            memory=memory,
+        )
+
+    def IOMMU_IOAS_NOIOMMU_GET_PA(self, request: Any) -> None:
+        """Tell where a mapping lies, from Linux 7.3 on."""
+        if not self.kernel.noiommu_nodes:
+            fail(errno.ENOTTY)
+        if not request.length:
+            fail(errno.EINVAL)
+        space = self.space(request.ioas_id)
+        try:
+            found = space.physical(request.iova, request.length)
+        except LookupError:
+            fail(errno.ENOENT)
+        if not space.noiommu:
+            fail(errno.EOPNOTSUPP)
+        request.out_phys, request.length = found
+
     def IOMMU_IOAS_UNMAP(self, request: Any) -> int:
         """Unmap; nothing there, or part of a mapping, is ENOENT."""
         end = 1 << 64 if request.length == _EVERYTHING else request.iova + request.length
@@ -127,7 +161,8 @@ class NodeFile(DeviceFile):
         assert isinstance(iommufd, IommufdFile)
         if self.kernel.file_of_group(self.device.group):
             fail(errno.EBUSY)
-        if not self.kernel.remapping or self._is_group_elsewhere(iommufd) or not self._is_viable():
+        unsafe = not self.kernel.remapping and not self.device.noiommu
+        if unsafe or self._is_group_elsewhere(iommufd) or not self._is_viable():
             fail(errno.EPERM)
         self._check_token(request)
         self.device.opened()
@@ -138,6 +173,8 @@ class NodeFile(DeviceFile):
         """Attach to an address space."""
         assert self.iommufd is not None
         self.space = self.device.space = self.iommufd.space(request.pt_id)
+        if self.device.noiommu:
+            self.space.lose_iommu()
         request.pt_id = self.iommufd.add("page table")
 
     def VFIO_DEVICE_DETACH_IOMMUFD_PT(self, _: Any) -> None:
@@ -146,6 +183,7 @@ class NodeFile(DeviceFile):
 
     def windows_changed(self) -> None:
         """Unbind when nothing keeps it."""
+        super().windows_changed()
         if not self.alive and self.iommufd is not None:
             self.iommufd.objects.pop(self.number, None)
             self.iommufd = self.space = None
@@ -183,3 +221,13 @@ class NodeFile(DeviceFile):
     def _check_owned(self, fds: list[int]) -> None:
         if fds or any(self._owner(device) == -1 for device in self._touched()):
             fail(errno.EINVAL)
+
+
+def _shared(fd: int, start: int, length: int) -> tuple[int, mmap.mmap]:
+    """Return address and memory of part of a file that others may map too."""
+    try:
+        memory = mmap.mmap(fd, length, offset=start)
+    except ValueError:
+        # Shorter than that.
+        fail(errno.EINVAL)
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(memory))), memory

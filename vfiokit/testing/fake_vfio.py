@@ -21,9 +21,10 @@ from vfiokit._native.table import Call
 from vfiokit.sysfs.memory import Directory, File, Link, MemorySource
 from vfiokit.testing.fake_container import ContainerFile, GroupFile
 from vfiokit.testing.fake_device import FakeDevice
-from vfiokit.testing.fake_files import DeviceFile, FakeFile
+from vfiokit.testing.fake_files import DeviceFile, DmaBufFile, FakeFile
 from vfiokit.testing.fake_iommu import DmaFault, FakeIommu
 from vfiokit.testing.fake_iommufd import IommufdFile, NodeFile
+from vfiokit.testing.fake_space import FakeSpace
 from vfiokit.testing.fake_window import FakeWindow
 from vfiokit.vfio.system import LiveSystem, read_count
 from vfiokit.vfio.window import Window
@@ -41,6 +42,8 @@ class FakeKernel:
     :param entry_limit: how many mappings a container may have.
     :param pinned_limit: how many bytes may be pinned, ``None`` for no limit.
     :param width: address bits of the IOMMU.
+    :param noiommu_nodes: whether devices without an IOMMU have nodes of their own (Linux 7.3).
+    :param dma_bufs: whether BARs can be had as dma-bufs (Linux 6.19).
     :ivar iommu: what all DMA of the devices goes through: real tables, walked for every access.
     :ivar source: the sysfs that goes with it.
     :ivar log: every call by name, in order.
@@ -56,11 +59,14 @@ class FakeKernel:
         entry_limit: int = 65535,
         pinned_limit: int | None = None,
         width: int = 39,
+        noiommu_nodes: bool = False,
+        dma_bufs: bool = False,
     ) -> None:
         self.devices = {str(device.address): device for device in devices}
         self.has_iommufd, self.has_container = iommufd, container
         self.remapping, self.entry_limit = remapping, entry_limit
         self.pinned_limit, self.width = pinned_limit, width
+        self.noiommu_nodes, self.dma_bufs = noiommu_nodes, dma_bufs
         self.iommu = FakeIommu(width)
         for device in devices:
             device.iommu = None if device.noiommu else self.iommu
@@ -171,6 +177,16 @@ class FakeKernel:
         """Return the files of a device that own it."""
         return [file for file in self.files.values() if isinstance(file, DeviceFile) and file.owns(device)]
 
+    def revoke(self, device: FakeDevice, *, dead: bool = False) -> None:
+        """Take from every space what was mapped of a device; *dead* for good, as when it is closed."""
+        for file in self.files.values():
+            if isinstance(file, DmaBufFile) and file.device is device:
+                file.dead |= dead
+            for thing in file.objects.values() if isinstance(file, IommufdFile) else ():
+                if isinstance(thing, FakeSpace):
+                    for memory in device.memory.values():
+                        thing.revoke(memory)
+
     # Inside.
 
     def _link(self, fd: int) -> str:
@@ -200,7 +216,7 @@ class FakeKernel:
         for index, device in enumerate(self.devices.values()):
             if device.gone or device.driver != "vfio-pci":
                 continue
-            if path == f"/dev/vfio/devices/vfio{index}" and self.has_iommufd:
+            if path == f"/dev/vfio/devices/{self._node(index, device)}" and self.has_iommufd:
                 return partial(NodeFile, self, device)
             if path == f"/dev/vfio/{'noiommu-' if device.noiommu else ''}{device.group}":
                 return partial(GroupFile, self, device.group)
@@ -229,4 +245,7 @@ class FakeKernel:
         if device.driver:
             source.add(f"{path}/driver", Link(f"../../../../bus/pci/drivers/{device.driver}"))
         if device.driver == "vfio-pci" and self.has_iommufd:
-            source.add(f"{path}/vfio-dev/vfio{index}", Directory())
+            source.add(f"{path}/vfio-dev/{self._node(index, device)}", Directory())
+
+    def _node(self, index: int, device: FakeDevice) -> str:
+        return f"{'noiommu-' if device.noiommu and self.noiommu_nodes else ''}vfio{index}"

@@ -31,9 +31,8 @@ class FakeWindow(SyscallWindow):
         file.windows.add(self)
 
     def close(self) -> None:
-        """Unmap."""
+        """Unmap; a second time is nothing, as the device may be somebody else's by then."""
         super().close()
-        # A second time is nothing: the device may have been opened again since.
         if self in self._file.windows:
             self._file.windows.remove(self)
             self._file.windows_changed()

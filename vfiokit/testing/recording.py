@@ -53,8 +53,9 @@ class Recorder:
 
     Memory that devices may write is compared after each event, so keep its size moderate. Interrupts are
     kept as they are read, by ``EventFd.wait`` or, in an event loop or after a ``select``, by
-    ``EventFd.read``; a program that reads the descriptor itself goes past the recorder. One thread at a
-    time, since the order is what is recorded.
+    ``EventFd.read``; a program that reads the descriptor itself goes past the recorder. What devices write
+    to files that :meth:`~vfiokit.vfio.Dma.map_file` mapped is not kept. One thread at a time, since the
+    order is what is recorded.
 
     :ivar source: the source to open devices with: what is read from it is kept too.
     """
@@ -225,7 +226,9 @@ class Player:
             vaddr, iova, size = _members(call, argument, _MAPS[call.name])
             self._memory[iova] = (vaddr, size)
         _put(call, argument, written, pointed)
-        return self._new_fd(answer) if call.name.endswith("_FD") else int(answer)
+        # Of all features, only a dma-buf answers with more than 0: with its descriptor.
+        gives_fd = call.name.endswith("_FD") or (call.name == "VFIO_DEVICE_FEATURE" and answer > 0)
+        return self._new_fd(answer) if gives_fd else int(answer)
 
     def ioctl_value(self, fd: int, call: Call, value: int) -> int:
         """Answer as when it was recorded."""

@@ -6,9 +6,11 @@ with a node for each device.
 
 from vfiokit.vfio.backend import AddressSpace, Limits, open_space
 from vfiokit.vfio.device import Device
-from vfiokit.vfio.dma import Dma, DmaBuffer
+from vfiokit.vfio.dma import Dma
+from vfiokit.vfio.dmabuf import DmaBuf
 from vfiokit.vfio.features import Features, MigrationState
 from vfiokit.vfio.irq import EventFd, Interrupt, InterruptKind, Interrupts
+from vfiokit.vfio.mapping import DmaBuffer, DmaMapping
 from vfiokit.vfio.region import Region, Regions
 from vfiokit.vfio.reset import HotReset
 from vfiokit.vfio.window import Window
@@ -17,7 +19,9 @@ __all__ = [
     "AddressSpace",
     "Device",
     "Dma",
+    "DmaBuf",
     "DmaBuffer",
+    "DmaMapping",
     "EventFd",
     "Features",
     "HotReset",

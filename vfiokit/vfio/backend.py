@@ -99,6 +99,16 @@ class AddressSpace(ABC):
         """Map; the kernel's refusals come explained."""
 
     @abstractmethod
+    def map_file(
+        self, file: int, offset: int, size: int, iova: int, *, readable: bool, writable: bool
+    ) -> None:
+        """Map part of a memfd or of a dma-buf; the kernel's refusals come explained."""
+
+    @abstractmethod
+    def physical(self, iova: int, size: int) -> tuple[int, int]:
+        """Return the physical address behind a mapping, and how many bytes run on from it."""
+
+    @abstractmethod
     def unmap(self, iova: int, size: int) -> int:
         """Unmap, and return how many bytes were mapped there."""
 

@@ -116,6 +116,32 @@ class Container(AddressSpace):
         except VfioError as error:
             raise self._explain_map(error, size, iova) from error
 
+    def map_file(
+        self, file: int, offset: int, size: int, iova: int, *, readable: bool, writable: bool
+    ) -> None:
+        """Refuse: a container maps addresses of this process alone.
+
+        :raises CallNotSupported: always.
+        """
+        raise CallNotSupported(
+            "a container maps no files",
+            operation="map",
+            subject=f"descriptor {file}",
+            hint="dma.map() the file's mmap.mmap, or use the iommufd back end",
+        )
+
+    def physical(self, iova: int, size: int) -> tuple[int, int]:
+        """Refuse: a container tells no physical addresses.
+
+        :raises CallNotSupported: always.
+        """
+        raise CallNotSupported(
+            "a container tells no physical addresses",
+            operation="physical",
+            subject=f"IOVA {iova:#x}",
+            hint="the iommufd back end of Linux 7.3 does, without an IOMMU",
+        )
+
     def unmap(self, iova: int, size: int) -> int:
         """Unmap; type 1 answers 0 where nothing was mapped."""
         try:

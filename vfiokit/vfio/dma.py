@@ -3,106 +3,50 @@
 from __future__ import annotations
 
 import mmap
-from typing import TYPE_CHECKING, Any
+import os
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vfiokit._native import ffi
 from vfiokit.address import AddressRange, PageSize
 from vfiokit.bits import align_up
 from vfiokit.errors import UsageError, VfioError
-from vfiokit.vfio.errors import CallNotSupported, Closed, Misaligned, NotMapped
+from vfiokit.vfio.dmabuf import DmaBuf
+from vfiokit.vfio.errors import BadReply, CallNotSupported, Closed, Misaligned, NotMapped
 from vfiokit.vfio.iova import IovaAllocator
+from vfiokit.vfio.mapping import DmaBuffer, DmaMapping
 
 if TYPE_CHECKING:
     from vfiokit.vfio.backend import AddressSpace, Limits
 
-__all__ = ["Dma", "DmaBuffer"]
+__all__ = ["Dma"]
 
 _MAP_POPULATE, _MAP_HUGETLB, _HUGE_SHIFT, _MADV_WIPEONFORK = 0x8000, 0x40000, 26, 18
 _PAGE = mmap.PAGESIZE
 
 
-class DmaBuffer:
-    """Memory and the address by which devices reach it, made by :meth:`Dma.map`.
+class HasFileno(Protocol):
+    """An open file."""
 
-    It stays mapped until :meth:`close`, even when nothing refers to it any more, since a device may still
-    write to it. Memory that was allocated here is not copied into forked children: a child finds zeros.
-
-    :ivar iova: the first address for the device.
-    :ivar size: bytes that were asked for.
-    :ivar range: the whole mapped range, rounded up to pages.
-    :ivar view: the memory, :attr:`size` bytes; it stays valid after :meth:`close`, when no device reaches
-        it.
-    :ivar readable: whether devices may read it.
-    :ivar writable: whether devices may write it.
-    """
-
-    def __init__(
-        self, dma: Dma, memory: _Memory, mapped: AddressRange, size: int, *, readable: bool, writable: bool
-    ) -> None:
-        self._dma, self._memory = dma, memory
-        self.range, self.size = mapped, size
-        self.readable, self.writable = readable, writable
-        self.view: memoryview = memory.view[:size]
-        self._open = True
-
-    @property
-    def iova(self) -> int:
-        """The first address for the device."""
-        return self.range.start
-
-    @property
-    def closed(self) -> bool:
-        """Whether it was unmapped."""
-        return not self._open
-
-    def iova_of(self, offset: int) -> int:
-        """Return the device's address of a byte of the buffer.
-
-        :raises UsageError: if it does not lie in the buffer.
-        """
-        if not 0 <= offset < self.size:
-            raise UsageError(f"offset {offset:#x} leaves {self.size:#x} bytes", subject=repr(self))
-        return self.range.start + offset
-
-    def close(self) -> int:
-        """Unmap, then free what was allocated; return the bytes unmapped, 0 the second time."""
-        return self._dma.unmap(self) if self._open else 0
-
-    def _unmapped(self) -> None:
-        self._open = False
-        self._memory.release()
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __enter__(self) -> DmaBuffer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        state = f"IOVA {self.range}" if self._open else "closed"
-        return f"<DmaBuffer of {self.size:#x} bytes: {state}>"
+    def fileno(self) -> int:
+        """Return its descriptor."""
+        ...
 
 
 class Dma:
     """What is mapped in an address space.
 
     Threads must not map and unmap at the same time without a lock of their own.
-
-    :ivar buffers: what is mapped, by its first address.
     """
 
     def __init__(self, space: AddressSpace) -> None:
         self._space = space
-        self._buffers: dict[int, DmaBuffer] = {}
+        self._buffers: dict[int, DmaMapping] = {}
         self._allocator = IovaAllocator(())
         self._limits: Limits | None = None
 
     @property
-    def buffers(self) -> tuple[DmaBuffer, ...]:
-        """What is mapped, lowest address first."""
+    def buffers(self) -> tuple[DmaMapping, ...]:
+        """What is mapped, buffers and files, lowest address first."""
         return tuple(self._buffers[start] for start in sorted(self._buffers))
 
     @property
@@ -145,14 +89,76 @@ class Dma:
         self._check(readable, writable)
         memory = _allocate(what, huge) if isinstance(what, int) else _pin(what, writable)
         try:
-            mapped = self._take(memory, iova, below, alignment or _alignment(len(memory.view)))
+            size = len(memory.view)
+            mapped = self._take(memory.address, size, iova, below, alignment or _alignment(size))
             return self._map(memory, mapped, what, readable, writable)
         except BaseException:
             memory.release()
             raise
 
-    def unmap(self, buffer: DmaBuffer) -> int:
-        """Unmap a buffer, and return how many bytes were unmapped.
+    def map_file(
+        self,
+        file: int | HasFileno,
+        *,
+        offset: int = 0,
+        size: int | None = None,
+        iova: int | None = None,
+        readable: bool = True,
+        writable: bool = True,
+        below: int = 1 << 64,
+        alignment: int | None = None,
+    ) -> DmaMapping:
+        """Map a file that is memory: a memfd, or the dma-buf of another device's BAR (iommufd, Linux 6.13).
+
+        The pages are the file's own: whoever maps it sees what devices write. The descriptor may be closed
+        afterwards. A dma-buf (Linux 6.19) stays mapped until its device is closed or reset, or stops
+        decoding; then devices reach nothing there, for good, and the mapping can only be closed.
+
+        :param file: a descriptor, or an object that has one.
+        :param offset: of the first byte in the file, whole pages.
+        :param size: in bytes, whole pages; else all that follows *offset*.
+        :param iova: as for :meth:`map`, and so are the others.
+        :raises CallNotSupported: through a container, on an older kernel, or for a file of another kind.
+        :raises DeviceGone: if it is the dma-buf of a device that was closed or does not decode memory.
+        :raises IovaReserved: if the address cannot be translated, or none is free.
+        :raises AlreadyMapped: if part of the range is mapped.
+        :raises Misaligned: if offset, size or address are no whole pages.
+        :raises MemlockExceeded: if more memory would be pinned than may be.
+        """
+        self._check(readable, writable)
+        fd = file if isinstance(file, int) else file.fileno()
+        if size is None:
+            size = file.size - offset if isinstance(file, DmaBuf) else _size_of(fd, offset)
+        if size <= 0 or offset < 0:
+            raise UsageError(f"{size} bytes at {offset}", operation="map", subject=f"descriptor {fd}")
+        mapped = self._take(offset, size, iova, below, alignment or _alignment(size))
+        try:
+            self._space.map_file(fd, offset, size, mapped.start, readable=readable, writable=writable)
+        except BaseException:
+            self._allocator.release(mapped)
+            raise
+        mapping = DmaMapping(self, mapped, size, readable=readable, writable=writable)
+        self._buffers[mapped.start] = mapping
+        return mapping
+
+    def physical(self, mapped: AddressRange) -> tuple[AddressRange, ...]:
+        """Return where in memory a mapped range lies, as :meth:`DmaMapping.physical` does."""
+        found: list[AddressRange] = []
+        iova = mapped.start
+        while iova < mapped.end:
+            start, length = self._space.physical(iova, mapped.end - iova)
+            if not 0 < length <= mapped.end - iova:
+                raise BadReply(
+                    f"a run of {length:#x} bytes", operation="physical", subject=f"IOVA {iova:#x}"
+                )
+            iova += length
+            if found and found[-1].end == start:
+                start, length = found[-1].start, found.pop().size + length
+            found.append(AddressRange(start, start + length))
+        return tuple(found)
+
+    def unmap(self, buffer: DmaMapping) -> int:
+        """Unmap a buffer or a file, and return how many bytes were unmapped.
 
         :raises NotMapped: if it is not mapped here.
         :raises VfioError: if the kernel unmapped another number of bytes than were mapped.
@@ -198,12 +204,13 @@ class Dma:
         if not (readable or writable):
             raise UsageError("neither readable nor writable", operation="map")
 
-    def _take(self, memory: _Memory, iova: int | None, below: int, alignment: int) -> AddressRange:
+    def _take(self, place: int, size: int, iova: int | None, below: int, alignment: int) -> AddressRange:
+        """Take IOVAs for *size* bytes that lie at *place*, in memory or in a file."""
         assert self._limits is not None
-        step, size = self._limits.alignment, len(memory.view)
-        if size % step or memory.address % step:
+        step = self._limits.alignment
+        if size % step or place % step:
             raise Misaligned(
-                f"{size:#x} bytes at {memory.address:#x} are no whole pages of {step:#x}",
+                f"{size:#x} bytes at {place:#x} are no whole pages of {step:#x}",
                 operation="map",
                 hint="dma.map(SIZE) allocates memory that fits",
             )
@@ -227,7 +234,7 @@ class Dma:
         self._buffers[mapped.start] = buffer
         return buffer
 
-    def _forget(self, buffer: DmaBuffer) -> None:
+    def _forget(self, buffer: DmaMapping) -> None:
         del self._buffers[buffer.range.start]
         self._allocator.release(buffer.range)
         buffer._unmapped()
@@ -244,8 +251,9 @@ class _Memory:
         self.address = int(ffi.cast("uintptr_t", self._export))
 
     def release(self) -> None:
-        """Give up the export; allocated memory goes when the last view of it is gone."""
+        """Give up the export and our view; allocated memory goes when the last view of it is gone."""
         if self._export is not None:
+            self.view.release()
             ffi.release(self._export)
             self._export = self._owned = None
 
@@ -278,6 +286,13 @@ def _pin(what: Any, writable: bool) -> _Memory:
             operation="map",
             hint="a size in bytes, or a contiguous buffer; writable=False for one that is read only",
         ) from error
+
+
+def _size_of(fd: int, offset: int) -> int:
+    try:
+        return os.fstat(fd).st_size - offset
+    except OSError as error:
+        raise VfioError.from_os(error, operation="map", subject=f"descriptor {fd}") from error
 
 
 def _alignment(size: int) -> int:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 from vfiokit._native.table import FEATURES, Feature
 from vfiokit.address import AddressRange
 from vfiokit.errors import UsageError, VfioError
-from vfiokit.vfio.errors import CallNotSupported, InUse
+from vfiokit.vfio.dmabuf import DmaBuf
+from vfiokit.vfio.errors import CallNotSupported, InUse, Misaligned, NoSuchRegion
 
 if TYPE_CHECKING:
     from vfiokit.vfio.device import Device
@@ -126,10 +127,32 @@ class Features:
         """End the log."""
         self._ask(self._calls.vfio_device_feature_dma_logging_stop)
 
-    def dma_buf(self, region: int, ranges: Iterable[AddressRange]) -> int:
-        """Return a dma-buf descriptor over parts of a region, for another address space (Linux 6.19)."""
-        pairs = [(part.start, part.size) for part in ranges]
-        return self._ask(self._calls.vfio_device_feature_dma_buf, region, pairs, os.O_RDWR | os.O_CLOEXEC)
+    def dma_buf(self, region: int, ranges: Iterable[AddressRange] = ()) -> DmaBuf:
+        """Return parts of a BAR as a dma-buf, for another device's address space (Linux 6.19).
+
+        :param region: the BAR, 0 to 5.
+        :param ranges: the parts, whole pages; by default all of it, as :meth:`Dma.map_file` needs one part.
+        :raises NoSuchRegion: if there is no such BAR.
+        :raises Misaligned: if the parts are no whole pages, or leave the BAR.
+        """
+        parts = tuple(ranges) or (AddressRange(0, self._device.regions[region].info.size),)
+        pairs = [(part.start, part.size) for part in parts]
+        try:
+            call = self._calls.vfio_device_feature_dma_buf
+            fd = self._ask(call, region, pairs, os.O_RDWR | os.O_CLOEXEC)
+        except VfioError as error:
+            raise self._explain_dma_buf(error, region) from error
+        size = sum(part.size for part in parts)
+        return DmaBuf(self._device.system, fd, size, self._device.address)
+
+    def _explain_dma_buf(self, error: VfioError, region: int) -> VfioError:
+        details = {"operation": "dma_buf", "subject": f"region {region} of {self._device.address}"}
+        if error.errno == errno.ENODEV:
+            return NoSuchRegion("it is no memory BAR", errno=error.errno, **details)
+        if error.errno in (errno.EINVAL, errno.EOVERFLOW):
+            reason = "the parts are no whole pages of it"
+            return Misaligned(reason, errno=error.errno, **details)
+        return error
 
     def _ask(self, call: Callable[..., _Answer], *arguments: object) -> _Answer:
         self._device.check_open()

@@ -6,7 +6,7 @@ import errno
 import os
 import uuid
 
-from vfiokit.errors import VfioError
+from vfiokit.errors import UsageError, VfioError
 from vfiokit.sysfs.source import Source
 from vfiokit.vfio.backend import AddressSpace, Limits, busy, open_node
 from vfiokit.vfio.container import _check_noiommu
@@ -17,6 +17,7 @@ from vfiokit.vfio.errors import (
     DeviceGone,
     NoInterruptRemapping,
     NotMapped,
+    NotPermitted,
 )
 from vfiokit.vfio.group import not_viable, token_needed
 from vfiokit.vfio.memlock import memlock
@@ -132,19 +133,34 @@ class Iommufd(AddressSpace):
                 return 0
             raise
 
+    def map_file(
+        self, file: int, offset: int, size: int, iova: int, *, readable: bool, writable: bool
+    ) -> None:
+        """Map part of a memfd or of a dma-buf (Linux 6.13, 6.19)."""
+        flags = (_READABLE if readable else 0) | (_WRITEABLE if writable else 0)
+        try:
+            self.calls.iommu_ioas_map_file(
+                self.fd, self.ioas, file=file, start=offset, length=size, iova=iova, flags=flags
+            )
+        except VfioError as error:
+            raise self._explain_map_file(error, file, size, iova) from error
+
     def physical(self, iova: int, size: int) -> tuple[int, int]:
         """Return the physical address behind a mapping, and how many bytes run on from it.
 
         Only in a space without an IOMMU, with ``CAP_SYS_RAWIO``, on Linux 7.3 and later.
 
-        :raises CallNotSupported: on a kernel without the call.
+        :raises CallNotSupported: on a kernel without the call, or in a space with an IOMMU.
+        :raises NotMapped: if nothing is mapped at the address.
+        :raises NotPermitted: without the capability.
+        :raises DeviceGone: if it is the dma-buf of a device that was closed, reset, or stopped decoding.
         """
+        if size <= 0:
+            raise UsageError(f"{size} bytes", operation="physical", subject=f"IOVA {iova:#x}")
         try:
             return self.calls.iommu_ioas_noiommu_get_pa(self.fd, self.ioas, iova, size)
         except VfioError as error:
-            if error.errno in (errno.ENOTTY, errno.EOPNOTSUPP):
-                raise _lacks(error, "the kernel gives no physical addresses (Linux 7.3 does)") from error
-            raise
+            raise _explain_physical(error, iova) from error
 
     def forget(self) -> None:
         """Close every descriptor of this copy after a fork."""
@@ -209,6 +225,23 @@ class Iommufd(AddressSpace):
             return VfioError("the memory cannot be pinned", hint=hint, **details)  # type: ignore[arg-type]
         return error
 
+    def _explain_map_file(self, error: VfioError, file: int, size: int, iova: int) -> VfioError:
+        subject = f"descriptor {file}"
+        details = {"operation": error.operation, "subject": subject, "errno": error.errno}
+        if error.errno == errno.ENOTTY:
+            hint = "dma.map() the file's mmap.mmap instead"
+            return _lacks(error, "the kernel maps no files (Linux 6.13 does)", hint)
+        if error.errno == errno.EOPNOTSUPP:
+            hint = "of dma-bufs, those of one range of a VFIO device's BAR (Linux 6.19)"
+            return _lacks(error, f"{subject} is no memory that the kernel maps", hint)
+        if error.errno == errno.ENODEV:
+            reason = "its device was closed, or does not decode memory"
+            return DeviceGone(reason, **details)  # type: ignore[arg-type]
+        if error.errno == errno.EINVAL:
+            hint = "is it a memfd or a dma-buf, and as long as that?"
+            return VfioError("the file cannot be mapped", hint=hint, **details)  # type: ignore[arg-type]
+        return self._explain_map(error, size, iova)
+
     def _release(self) -> None:
         self.dma.close()
         self.calls.iommu_destroy(self.fd, self.ioas)
@@ -222,5 +255,26 @@ def _token(token: str | None) -> bytes | None:
     return None if token is None else uuid.UUID(token).bytes
 
 
-def _lacks(error: VfioError, reason: str) -> CallNotSupported:
-    return CallNotSupported(reason, operation=error.operation, subject=error.subject, errno=error.errno)
+def _explain_physical(error: VfioError, iova: int) -> VfioError:
+    subject = f"IOVA {iova:#x}"
+    details = {"operation": error.operation, "subject": subject, "errno": error.errno}
+    if error.errno == errno.ENOTTY:
+        return _lacks(error, "the kernel gives no physical addresses (Linux 7.3 does)")
+    if error.errno == errno.EOPNOTSUPP:
+        reason = "no device without an IOMMU is in the space"
+        return _lacks(error, reason, "behind an IOMMU devices take IOVAs")
+    if error.errno == errno.ENOENT:
+        return NotMapped("nothing is mapped there", **details)  # type: ignore[arg-type]
+    if error.errno == errno.EPERM:
+        reason = "physical addresses are not for everybody"
+        return NotPermitted(reason, hint="CAP_SYS_RAWIO", **details)  # type: ignore[arg-type]
+    if error.errno == errno.EINVAL:
+        reason = "what was mapped is gone: its device was closed or reset, or stopped decoding memory"
+        return DeviceGone(reason, **details)  # type: ignore[arg-type]
+    return error
+
+
+def _lacks(error: VfioError, reason: str, hint: str = "") -> CallNotSupported:
+    return CallNotSupported(
+        reason, operation=error.operation, subject=error.subject, errno=error.errno, hint=hint
+    )

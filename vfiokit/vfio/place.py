@@ -93,8 +93,12 @@ def find_place(source: Source, address: PciAddress) -> Place:
             subject=str(address),
             hint="bind it to vfio-pci first",
         )
-    noiommu = bool(group) and _text(source, f"{_GROUPS}/{group}/name") == "vfio-noiommu"
-    return Place(address, driver, int(group) if group else None, noiommu, nodes[0] if nodes else None)
+    node = nodes[0] if nodes else None
+    # A kernel without CONFIG_VFIO_GROUP makes no group up: then only the node's name tells.
+    noiommu = (bool(group) and _text(source, f"{_GROUPS}/{group}/name") == "vfio-noiommu") or (
+        node is not None and node.startswith("noiommu-")
+    )
+    return Place(address, driver, int(group) if group else None, noiommu, node)
 
 
 def is_under_vfio(source: Source, address: PciAddress | str) -> bool:

@@ -18,6 +18,8 @@ import observe
 
 ROOT = Path(__file__).resolve().parents[3]
 BACKENDS = ("container", "iommufd")
+NEWEST = os.environ.get("VFIOKIT_LAB_KERNEL") == "newest"
+"""Whether the host says that this is the newest kernel, with all that the small one has not."""
 
 Check = Callable[[str], None]
 
@@ -87,14 +89,22 @@ def in_child(action: Callable[[], object]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+IPC_LOCK, SYS_RAWIO = 14, 17
+
+
 def drop_ipc_lock() -> None:
-    """Take CAP_IPC_LOCK from this process (capset, version 3: two sets of 32)."""
+    """Take CAP_IPC_LOCK from this process."""
+    drop(IPC_LOCK)
+
+
+def drop(capability: int) -> None:
+    """Take a capability below 32 from this process (capset, version 3: two sets of 32)."""
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     data = (ctypes.c_uint32 * 6)()
     assert libc.capget(header, data) == 0
     for which in (0, 1):
-        data[which] &= ~(1 << 14)
+        data[which] &= ~(1 << capability)
     assert libc.capset(header, data) == 0
 
 
@@ -108,11 +118,11 @@ def state() -> dict[str, int]:
     }
 
 
-def run(checks: Sequence[Check], only: str = "") -> None:
+def run(checks: Sequence[Check], only: str = "", backends: Sequence[str] = BACKENDS) -> None:
     """Run every check on every back end, and write results.json: how each ended, and in how many seconds."""
     results: dict[str, dict[str, object]] = {}
     for check in checks:
-        for backend in BACKENDS:
+        for backend in backends:
             name = f"{check.__name__}[{backend}]"
             if only and only not in name:
                 continue
