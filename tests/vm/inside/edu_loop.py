@@ -52,7 +52,7 @@ async def copied(edu: ModuleType, bar: Window, event: EventFd, source: int, targ
     """Start a copy, and wait for it with a callback of the loop's."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[int] = loop.create_future()
-    loop.add_reader(event.fileno(), lambda: done.done() or done.set_result(event.read()))
+    loop.add_reader(event.fileno(), read_once, event, done)
     bar.write64(edu.DMA_SOURCE, source)
     bar.write64(edu.DMA_DESTINATION, target)
     bar.write64(edu.DMA_COUNT, 4096)
@@ -61,6 +61,11 @@ async def copied(edu: ModuleType, bar: Window, event: EventFd, source: int, targ
     loop.remove_reader(event.fileno())
     acknowledge(edu, bar)
     return count
+
+
+def read_once(event: EventFd, done: asyncio.Future[int]) -> None:
+    if not done.done():
+        done.set_result(event.read())
 
 
 def by_select(bar: Window, event: EventFd) -> list[object]:

@@ -140,8 +140,8 @@ def a_virtual_function_gets_what_it_lacks(backend: str) -> None:
         try:
             virtual = os.path.basename(os.readlink(path / "virtfn0"))
             bind(virtual)
-            details = {"token": token} if backend == "container" else {}
-            with Device.open(virtual, backend=backend, **details) as device:
+            given = token if backend == "container" else None
+            with Device.open(virtual, backend=backend, token=given) as device:
                 changed = compare(device)
             expected = {"VendorID.VendorID", "DeviceID.DeviceID", "BAR0.Type", "BAR3.Type"}
             assert {f"Header.{name}" for name in expected} <= changed, changed
