@@ -212,7 +212,7 @@ class Dma:
             raise Misaligned(
                 f"{size:#x} bytes at {place:#x} are no whole pages of {step:#x}",
                 operation="map",
-                hint="dma.map(SIZE) allocates memory that fits",
+                hint="round to pages; dma.map(SIZE) allocates memory that fits",
             )
         if iova is None:
             return self._allocator.allocate(size, alignment=max(alignment, step), below=below)

@@ -45,7 +45,7 @@ class DmaMapping:
 
     @property
     def iova(self) -> int:
-        """The first address for the device."""
+        """The first address for the device; without an IOMMU it takes those of :meth:`physical` instead."""
         return self.range.start
 
     @property
