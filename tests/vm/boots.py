@@ -13,6 +13,8 @@ LOOKING = (
     ("booted", r"test_binding\.py::test_rebooting\["),
     ("modular", r"test_binding\.py::test_(?:modules|routes_of_other_tables)\["),
     ("results", r"test_vfio\.py::test_(?:the_guest_agrees\[|no_check_is_forgotten)"),
+    ("same", r"test_newest\.py::test_what_the_small_kernel_does"),
+    ("own", r"test_newest\.py::test_(?:no_check_is_forgotten|with_an_iommu|without_an_iommu)\["),
     ("snapshot", r"test_linux_tables\.py::\w+\[([\w-]+)\]"),
     ("named", r"test_(?:groups|config)\.py::test_(?:named|every_live|functions_apart)\w+\[([\w-]+)\]"),
 )
