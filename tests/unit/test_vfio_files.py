@@ -58,6 +58,9 @@ class TestFiles:
             fake.dma_write(mapping.iova_of(2 * PAGE), b"from it")
             assert os.pread(fd, 7, 3 * PAGE) == b"from it"
             assert device.dma.buffers == (mapping,)
+            for outside in (-1, 3 * PAGE):
+                with pytest.raises(UsageError, match="leaves"):
+                    mapping.iova_of(outside)
             assert mapping.close() == 3 * PAGE
             assert mapping.close() == 0
             fake.dma_write(mapping.iova, b"late")
@@ -344,6 +347,16 @@ class TestWithoutIommu:
             kernel.refuse("IOMMU_IOAS_NOIOMMU_GET_PA", number)
             with pytest.raises(kind, match=said):
                 buffer.physical()
+
+    def test_runs_that_touch_are_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A kernel may say less than it could: the answer is the same."""
+        kernel, _ = self.kernel()
+        places = [0x9000, 0xA000, 0x4000, 0x5000, 0x6000]
+        with start(kernel, noiommu=True) as device, device.dma.map(5 * PAGE) as buffer:
+            monkeypatch.setattr(
+                device.space, "physical", lambda iova, size: (places[(iova - buffer.iova) // PAGE], PAGE)
+            )
+            assert buffer.physical() == (AddressRange(0x9000, 0xB000), AddressRange(0x4000, 0x7000))
 
     @pytest.mark.parametrize("length", [0, 2 * PAGE])
     def test_a_run_that_cannot_be_ends(self, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
