@@ -3,6 +3,7 @@
  *
  *   peer read32 N               32-bit reads of plain memory through a function, checked as ours are
  *   peer copy BYTES N           block copies by 64-bit accesses; and "memcpy BYTES N"
+ *   peer fiemap FD N            FS_IOC_FIEMAP that counts the extents of a file: about a microsecond
  *   peer irqinfo FD N           VFIO_DEVICE_GET_IRQ_INFO on an inherited descriptor
  *   peer trigger FD INDEX N     two numbers: software trigger of vector 0 alone, and to an eventfd waited for with epoll
  *   peer map container|iommufd FD IOAS BYTES PAGE N      two numbers: map, unmap
@@ -11,6 +12,9 @@
 #include "../vfiokit/_native/mmio.h"
 #include "../vfiokit/_native/uapi_compat.h"
 
+#include <errno.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -74,6 +78,20 @@ static void copy(long bytes, long n, int plain)
 	printf("%f\n", (now() - start) / n);
 }
 
+static void fiemap(int fd, long n)
+{
+	struct fiemap map;
+	double start = now();
+
+	for (long i = 0; i < n; i++) {
+		memset(&map, 0, sizeof(map));
+		map.fm_length = FIEMAP_MAX_OFFSET;
+		if (ioctl(fd, FS_IOC_FIEMAP, &map) < 0)
+			die("FS_IOC_FIEMAP");
+	}
+	printf("%f\n", (now() - start) / n);
+}
+
 static void irqinfo(int fd, long n)
 {
 	struct vfio_irq_info info;
@@ -129,8 +147,7 @@ static void trigger(int fd, int index, long n)
 static void map(const char *kind, int fd, int ioas, long bytes, long page, long n)
 {
 	int shift = 63 - __builtin_clzl(page), huge = page > 4096 ? MAP_HUGETLB | shift << 26 : 0;
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | huge, -1, 0);
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | huge, -1, 0);
 	uint64_t iova = 0x40000000, address = (uint64_t)memory;
 	struct vfio_iommu_type1_dma_map map = {sizeof(map), 3, address, iova, bytes};
 	struct vfio_iommu_type1_dma_unmap unmap = {.argsz = sizeof(unmap), .iova = iova, .size = bytes};
@@ -141,6 +158,9 @@ static void map(const char *kind, int fd, int ioas, long bytes, long page, long 
 
 	if (memory == MAP_FAILED)
 		die("mmap");
+	if (!huge && madvise(memory, bytes, MADV_NOHUGEPAGE) < 0 && errno != EINVAL)
+		die("madvise");
+	memset(memory, 1, bytes);
 	for (long i = 0; i < n; i++) {
 		start = now();
 		if (ioctl(fd, container ? VFIO_IOMMU_MAP_DMA : IOMMU_IOAS_MAP, container ? (void *)&map : &imap) < 0)
@@ -166,6 +186,8 @@ int main(int count, char **word)
 		read32(number[2]);
 	else if (!strcmp(mode, "copy") || !strcmp(mode, "memcpy"))
 		copy(number[2], number[3], mode[0] == 'm');
+	else if (!strcmp(mode, "fiemap"))
+		fiemap(number[2], number[3]);
 	else if (!strcmp(mode, "irqinfo"))
 		irqinfo(number[2], number[3]);
 	else if (!strcmp(mode, "trigger"))

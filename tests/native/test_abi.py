@@ -53,7 +53,12 @@ class TestEverythingIsTouched:
         text = (NATIVE / "_quick.pyi").read_text()
         methods = set(re.findall(r"^    def ([a-z]\w*)\(", text, re.MULTILINE))
         assert methods == {name for name in dir(quick.Accessors) if not name.startswith("_")}
-        assert {name for name in dir(quick) if not name.startswith("_")} == {"Accessors", "exchange"}
+        assert {name for name in dir(quick) if not name.startswith("_")} == {
+            "Accessors",
+            "ask",
+            "exchange",
+            "tell",
+        }
 
     def test_the_stub_has_the_names_of_the_module(self) -> None:
         text = (NATIVE / "_ffi.pyi").read_text().partition("class _Lib")[2]

@@ -77,15 +77,27 @@ for _ in range(3000):
     turned = bytes(each ^ 0xFF for each in struct.pack("=" + codes, *whole))
     got = quick.exchange(calls, f"{size} {codes}", 3, *given)
     assert got == struct.unpack("=" + codes, turned), (codes, given, got)
+    index = random.randrange(-len(codes), len(codes))
+    assert quick.ask(calls, f"{size} {codes}", index, 3, *given) == got[index], (codes, given, index)
+    assert quick.tell(calls, f"{size} {codes}", 3, *given) is None
     compared += 1
+for index in (-2, 1, 1 << 40):
+    try:
+        quick.ask(calls, "4 I", index, 3, 1)
+    except IndexError as error:
+        assert f"no member {index} of 1" in str(error)
+    else:
+        raise AssertionError(index)
 assert len(set(calls.asked)) == len(calls.asked)  # each is asked for once
 
 for number in (errno.EINVAL, errno.EBUSY, errno.ENOTTY):
-    try:
-        quick.exchange(calls, f"{1000 + number} I", 4, 1)
-    except ValueError:
-        pass
-    assert calls.refusals[-1] == (f"{1000 + number} I", 4, number)
+    for how, words in ((quick.exchange, ()), (quick.ask, (0,)), (quick.tell, ())):
+        calls.refusals.clear()
+        try:
+            how(calls, f"{1000 + number} I", *words, 4, 1)
+        except ValueError:
+            pass
+        assert calls.refusals == [(f"{1000 + number} I", 4, number)]
 # An interrupted call is made again, twice here.
 assert quick.exchange(calls, f"{1000 + errno.EINTR} I", 4, 0) == (0xFFFFFFFF,)
 print(json.dumps(compared))
@@ -157,6 +169,14 @@ class TestWrongUse:
     def test_too_few_words(self) -> None:
         with pytest.raises(TypeError, match="at least 3"):
             quick.exchange(Wrong(), "few")  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="at least 3"):
+            quick.tell(Wrong(), "few")  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="at least 4"):
+            quick.ask(Wrong(), "few", 0)  # type: ignore[call-arg]
+
+    def test_no_index(self) -> None:
+        with pytest.raises(TypeError):
+            quick.ask(Wrong(), "no index", "0", -1)  # type: ignore[arg-type]
 
     def test_no_descriptor(self) -> None:
         with pytest.raises(TypeError):
@@ -176,7 +196,7 @@ EXCHANGED = sorted(
     {
         name
         for path in NATIVE.glob("*_calls.py")
-        for name in re.findall(r'_exchange\(\s*"(\w+)"', path.read_text())
+        for name in re.findall(r'_(?:exchange|ask|tell)\(\s*"(\w+)"', path.read_text())
     }
 )
 

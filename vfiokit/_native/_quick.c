@@ -163,7 +163,7 @@ static PyType_Spec accessor_type = {
 	.slots = accessor_slots,
 };
 
-/* ---- exchange: an ioctl with a structure of numbers ---- */
+/* ---- exchange, ask, tell: an ioctl with a structure of numbers ---- */
 
 #define MOST_MEMBERS 16
 
@@ -295,43 +295,69 @@ static PyObject *refused(PyObject *calls, PyObject *name, PyObject *fd, int erro
 	return NULL;
 }
 
+/*
+ * Make a call: calls, name, fd, then the first members. Returns how many members there are, with their places and
+ * contents, or -1 with an exception.
+ */
+static int make(PyObject *module, PyObject *calls, PyObject *name, PyObject *const *words, Py_ssize_t count,
+		struct member *members, uint8_t *raw)
+{
+	PyObject *shape = shape_of(module, calls, name);
+	unsigned long request;
+	int fd, number, answer, error;
+
+	if (!shape)
+		return -1;
+	request = PyLong_AsUnsignedLong(PyTuple_GetItem(shape, 0));
+	fd = (int)PyLong_AsLong(words[0]);
+	if (PyErr_Occurred())
+		return -1;
+	number = lay_out(PyTuple_GetItem(shape, 1), members);
+	if (number < 0)
+		return -1;
+	if (count - 1 > number) {
+		PyErr_Format(PyExc_TypeError, "%zd members are more than %d", count - 1, number);
+		return -1;
+	}
+	for (Py_ssize_t i = 1; i < count; i++)
+		if (store(raw, &members[i - 1], words[i]) < 0)
+			return -1;
+	Py_BEGIN_ALLOW_THREADS
+	do
+		answer = ioctl(fd, request, raw);
+	while (answer < 0 && errno == EINTR);
+	error = errno;
+	Py_END_ALLOW_THREADS
+	if (answer < 0) {
+		refused(calls, name, words[0], error);
+		return -1;
+	}
+	return number;
+}
+
+static int too_few(Py_ssize_t count, Py_ssize_t due)
+{
+	if (count >= due)
+		return 0;
+	PyErr_Format(PyExc_TypeError, "at least %zd arguments are due, not %zd", due, count);
+	return 1;
+}
+
 static PyObject *exchange(PyObject *module, PyObject *const *words, Py_ssize_t count)
 {
 	uint64_t raw[MOST_MEMBERS] = {0};
 	struct member members[MOST_MEMBERS];
-	uint8_t *memory = (uint8_t *)raw;
-	unsigned long request;
-	int fd, number, answer, error;
-	PyObject *shape, *result;
+	PyObject *result;
+	int number;
 
-	if (count < 3)
-		return PyErr_Format(PyExc_TypeError, "at least 3 arguments are due, not %zd", count);
-	shape = shape_of(module, words[0], words[1]);
-	if (!shape)
+	if (too_few(count, 3))
 		return NULL;
-	request = PyLong_AsUnsignedLong(PyTuple_GetItem(shape, 0));
-	fd = (int)PyLong_AsLong(words[2]);
-	if (PyErr_Occurred())
-		return NULL;
-	number = lay_out(PyTuple_GetItem(shape, 1), members);
+	number = make(module, words[0], words[1], words + 2, count - 2, members, (uint8_t *)raw);
 	if (number < 0)
 		return NULL;
-	if (count - 3 > number)
-		return PyErr_Format(PyExc_TypeError, "%zd members are more than %d", count - 3, number);
-	for (Py_ssize_t i = 3; i < count; i++)
-		if (store(memory, &members[i - 3], words[i]) < 0)
-			return NULL;
-	Py_BEGIN_ALLOW_THREADS
-	do
-		answer = ioctl(fd, request, memory);
-	while (answer < 0 && errno == EINTR);
-	error = errno;
-	Py_END_ALLOW_THREADS
-	if (answer < 0)
-		return refused(words[0], words[1], words[2], error);
 	result = PyTuple_New(number);
 	for (int i = 0; result && i < number; i++) {
-		PyObject *value = load(memory, &members[i]);
+		PyObject *value = load((uint8_t *)raw, &members[i]);
 
 		if (!value || PyTuple_SetItem(result, i, value) < 0)
 			Py_CLEAR(result);
@@ -339,9 +365,47 @@ static PyObject *exchange(PyObject *module, PyObject *const *words, Py_ssize_t c
 	return result;
 }
 
+static PyObject *ask(PyObject *module, PyObject *const *words, Py_ssize_t count)
+{
+	uint64_t raw[MOST_MEMBERS] = {0};
+	struct member members[MOST_MEMBERS];
+	Py_ssize_t wanted;
+	int number;
+
+	if (too_few(count, 4))
+		return NULL;
+	wanted = PyLong_AsSsize_t(words[2]);
+	if (wanted == -1 && PyErr_Occurred())
+		return NULL;
+	number = make(module, words[0], words[1], words + 3, count - 3, members, (uint8_t *)raw);
+	if (number < 0)
+		return NULL;
+	if (wanted < 0)
+		wanted += number;
+	if (wanted < 0 || wanted >= number) {
+		PyErr_Format(PyExc_IndexError, "there is no member %R of %d", words[2], number);
+		return NULL;
+	}
+	return load((uint8_t *)raw, &members[wanted]);
+}
+
+static PyObject *tell(PyObject *module, PyObject *const *words, Py_ssize_t count)
+{
+	uint64_t raw[MOST_MEMBERS] = {0};
+	struct member members[MOST_MEMBERS];
+
+	if (too_few(count, 3) ||
+	    make(module, words[0], words[1], words + 2, count - 2, members, (uint8_t *)raw) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
 static PyMethodDef functions[] = {
 	{"exchange", FAST(exchange), METH_FASTCALL,
 	 PyDoc_STR("exchange(calls, name, fd, *members): make a call and return the structure's members.")},
+	{"ask", FAST(ask), METH_FASTCALL,
+	 PyDoc_STR("ask(calls, name, index, fd, *members): make a call and return one of the members.")},
+	{"tell", FAST(tell), METH_FASTCALL, PyDoc_STR("tell(calls, name, fd, *members): make a call.")},
 	{NULL, NULL, 0, NULL},
 };
 

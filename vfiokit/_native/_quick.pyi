@@ -32,3 +32,9 @@ def exchange(calls: _Calls, name: str, fd: int, /, *members: int) -> tuple[int, 
     :param calls: says what a call looks like, once, and raises what a refusal means.
     :param members: the first of them; the rest is zero.
     """
+
+def ask(calls: _Calls, name: str, index: int, fd: int, /, *members: int) -> int:
+    """Make such a call, and return one member as the kernel left it: -1 is the last."""
+
+def tell(calls: _Calls, name: str, fd: int, /, *members: int) -> None:
+    """Make such a call whose members nobody needs."""

@@ -10,7 +10,7 @@ from vfiokit._native import ffi, lib
 from vfiokit._native.table import BY_NAME, Call
 from vfiokit.errors import VfioError
 
-__all__ = ["BaseCalls", "Direct", "Kernel"]
+__all__ = ["BaseCalls", "Direct", "Kernel", "Quick"]
 
 _NOTHING = ffi.NULL
 _REPLY_LIMIT = 1 << 20
@@ -29,14 +29,24 @@ class Kernel(Protocol):
         ...
 
 
-@runtime_checkable
-class Direct(Protocol):
-    """A kernel that takes the numbers of a structure and returns them, with no C object between.
+class Quick(Protocol):
+    """Calls whose structures are numbers, with no C object between: the module ``vfiokit._native.quick``.
 
-    :ivar exchange: :func:`vfiokit._native.quick.exchange`.
+    :ivar exchange: takes the calls' object, a call's name, a descriptor and the first members; returns all.
+    :ivar ask: takes an index before the descriptor, and returns that member.
+    :ivar tell: returns nothing.
     """
 
     exchange: Callable[..., tuple[int, ...]]
+    ask: Callable[..., int]
+    tell: Callable[..., None]
+
+
+@runtime_checkable
+class Direct(Protocol):
+    """A kernel that may be asked past :meth:`Kernel.ioctl`."""
+
+    quick: Quick
 
 
 class BaseCalls:
@@ -48,13 +58,14 @@ class BaseCalls:
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self._ioctl = kernel.ioctl
-        self._exchange: Callable[..., tuple[int, ...]] = (
-            MethodType(kernel.exchange, self) if isinstance(kernel, Direct) else self._exchange_object
-        )
-        """Make a call whose structure is numbers.
-
-        Takes its name, the descriptor and the first members, and returns all of them as the call left them.
-        """
+        self._exchange: Callable[..., tuple[int, ...]] = self._exchange_object
+        self._ask: Callable[..., int] = self._ask_object
+        self._tell: Callable[..., object] = self._exchange_object
+        if isinstance(kernel, Direct):
+            # Bound as methods are: they come back to _describe and _refused.
+            self._exchange = MethodType(kernel.quick.exchange, self)
+            self._ask = MethodType(kernel.quick.ask, self)
+            self._tell = MethodType(kernel.quick.tell, self)
         self.subjects: dict[int, str] = {}
 
     def _do(self, name: str, fd: int, argument: Any = None) -> int:
@@ -66,9 +77,13 @@ class BaseCalls:
         return answer if answer >= 0 else self._refused(name, fd, -answer)
 
     def _exchange_object(self, name: str, fd: int, *members: int) -> tuple[int, ...]:
+        """Make a call with a structure of numbers, given from the first; return them as it left them."""
         argument = ffi.new(f"struct {BY_NAME[name].struct} *", members)
         self._do(name, fd, argument)
         return tuple(int(getattr(argument, member)) for member, _ in _members(name))
+
+    def _ask_object(self, name: str, index: int, fd: int, *members: int) -> int:
+        return self._exchange_object(name, fd, *members)[index]
 
     def _describe(self, name: str) -> tuple[int, bytes]:
         codes = "".join(_CODES[kind] for _, kind in _members(name))

@@ -35,15 +35,14 @@ class ContainerCalls(BaseCalls):
 
         :param flags: of ``VFIO_DMA_MAP_FLAG_*``; with ``VADDR`` the address of a mapping is replaced.
         """
-        self._exchange("VFIO_IOMMU_MAP_DMA", fd, 32, flags, vaddr, iova, size)
+        self._tell("VFIO_IOMMU_MAP_DMA", fd, 32, flags, vaddr, iova, size)
 
     def vfio_iommu_unmap_dma(self, fd: int, *, iova: int, size: int, flags: int = 0) -> int:
         """Unmap, and return how many bytes were mapped there.
 
         :param flags: ``VFIO_DMA_UNMAP_FLAG_*`` but the dirty bitmap; with ``ALL``, *iova* and *size* are 0.
         """
-        *_, unmapped = self._exchange("VFIO_IOMMU_UNMAP_DMA", fd, 24, flags, iova, size)
-        return unmapped
+        return self._ask("VFIO_IOMMU_UNMAP_DMA", -1, fd, 24, flags, iova, size)
 
     def vfio_iommu_unmap_dma_dirty(
         self, fd: int, *, iova: int, size: int, page_size: int

@@ -38,7 +38,7 @@ class DeviceCalls(BaseCalls):
 
         :param action: one of ``VFIO_IRQ_SET_ACTION_*``.
         """
-        self._exchange("VFIO_DEVICE_SET_IRQS", fd, 20, _DATA_NONE | action, index, start, count)
+        self._tell("VFIO_DEVICE_SET_IRQS", fd, 20, _DATA_NONE | action, index, start, count)
 
     def vfio_device_set_irqs_bool(
         self, fd: int, *, index: int, action: int, start: int, chosen: Sequence[bool]

@@ -78,7 +78,7 @@ class HwptCalls(BaseCalls):
     def iommu_hwpt_set_dirty_tracking(self, fd: int, hwpt: int, *, on: bool) -> None:
         """Begin or end to log the pages that are written through a page table."""
         flags = lib.IOMMU_HWPT_DIRTY_TRACKING_ENABLE if on else 0
-        self._exchange("IOMMU_HWPT_SET_DIRTY_TRACKING", fd, 16, flags, hwpt)
+        self._tell("IOMMU_HWPT_SET_DIRTY_TRACKING", fd, 16, flags, hwpt)
 
     def iommu_hwpt_get_dirty_bitmap(
         self, fd: int, hwpt: int, *, iova: int, length: int, page_size: int, clear: bool = True
@@ -87,7 +87,7 @@ class HwptCalls(BaseCalls):
         flags = 0 if clear else lib.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR
         bitmap = ffi.new("uint64_t[]", -(-length // page_size // 64) or 1)
         asked = (iova, length, page_size, address_of(bitmap))
-        self._exchange("IOMMU_HWPT_GET_DIRTY_BITMAP", fd, 48, hwpt, flags, 0, *asked)
+        self._tell("IOMMU_HWPT_GET_DIRTY_BITMAP", fd, 48, hwpt, flags, 0, *asked)
         return bytes(ffi.buffer(bitmap))
 
     def iommu_hwpt_invalidate(

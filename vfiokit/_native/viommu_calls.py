@@ -23,8 +23,7 @@ class ViommuCalls(BaseCalls):
 
     def iommu_vdevice_alloc(self, fd: int, *, viommu: int, device: int, virtual_id: int) -> int:
         """Put a device behind a virtual IOMMU under the identity its guest knows; return the object."""
-        *_, vdevice, _ = self._exchange("IOMMU_VDEVICE_ALLOC", fd, 24, viommu, device, 0, virtual_id)
-        return vdevice
+        return self._ask("IOMMU_VDEVICE_ALLOC", -2, fd, 24, viommu, device, 0, virtual_id)
 
     def iommu_veventq_alloc(self, fd: int, *, viommu: int, type: int, depth: int) -> tuple[int, int]:
         """Make a queue of a virtual IOMMU's events; return its identity and a descriptor."""
@@ -37,5 +36,4 @@ class ViommuCalls(BaseCalls):
     ) -> int:
         """Give a guest a queue of the hardware, in memory mapped at *iova* of the nesting parent."""
         asked = (viommu, type, index, 0, iova, length)
-        *_, queue, _, _ = self._exchange("IOMMU_HW_QUEUE_ALLOC", fd, 40, 0, *asked)
-        return queue
+        return self._ask("IOMMU_HW_QUEUE_ALLOC", -3, fd, 40, 0, *asked)

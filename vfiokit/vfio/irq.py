@@ -265,8 +265,11 @@ class InterruptKind:
                 subject=f"for {self.subject}",
                 hint=f"device.irqs.{self.name}[{start}].eventfd()",
             )
+        device = self._device
         try:
-            self._set(action, start, count)
+            device.calls.vfio_device_set_irqs(
+                device.fd, index=self.index, action=action, start=start, count=count
+            )
         except VfioError as error:
             if error.errno == errno.ENOTTY:
                 raise CallNotSupported(

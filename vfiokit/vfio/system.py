@@ -61,10 +61,18 @@ class System(Protocol):
         ...
 
 
+def read_count(eventfd: int) -> int:
+    """Read an eventfd that does not block; 0 when nothing has happened."""
+    try:
+        return os.eventfd_read(eventfd)
+    except BlockingIOError:
+        return 0
+
+
 class LiveSystem:
     """The kernel that runs.
 
-    :ivar exchange: makes a call whose structure is numbers; see :class:`vfiokit._native.base_calls.Direct`.
+    :ivar quick: makes calls whose structures are numbers; see :class:`vfiokit._native.base_calls.Direct`.
     """
 
     def __init__(self) -> None:
@@ -74,7 +82,7 @@ class LiveSystem:
         self._lib, self._window = lib, MappedWindow
         self._requests = {call.name: getattr(lib, call.name) for call in CALLS}
         self._ioctl = lib.vfiokit_ioctl
-        self.exchange = quick.exchange
+        self.quick = quick
 
     def open(self, path: str, flags: int) -> int:
         """Open a file, closed on exec."""
@@ -114,9 +122,7 @@ class LiveSystem:
         """Make an eventfd."""
         return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 
-    def read(self, eventfd: int) -> int:
-        """Read an eventfd."""
-        return read_count(eventfd)
+    read = staticmethod(read_count)
 
     def wait(self, eventfd: int, timeout: float | None) -> int:
         """Wait for an eventfd and read it."""
@@ -127,14 +133,6 @@ class LiveSystem:
         if not poll.poll(None if timeout is None else timeout * 1000):
             return 0
         return read_count(eventfd)
-
-
-def read_count(eventfd: int) -> int:
-    """Read an eventfd that does not block; 0 when nothing has happened."""
-    try:
-        return os.eventfd_read(eventfd)
-    except BlockingIOError:
-        return 0
 
 
 def default_system() -> System:
