@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import mmap
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from vfiokit.address import PageSize
 from vfiokit.errors import VfiokitError
-from vfiokit.sysfs.live import LiveSource
 from vfiokit.vfio import Device
 from vfiokit.vfio.errors import NoSuchInterrupt, NotBound, ResetNotSupported
 
@@ -148,7 +148,7 @@ def one_mapping(device: Device, size: int, huge: PageSize | None) -> Facts:
     taken = []
     for _ in range(2):
         started = time.perf_counter()
-        buffer = device.dma.map(size, huge=huge)
+        buffer = device.dma.map(size, huge=huge) if huge else device.dma.map(small_pages(size))
         middle = time.perf_counter()
         buffer.close()
         taken.append((middle - started, time.perf_counter() - middle))
@@ -156,6 +156,15 @@ def one_mapping(device: Device, size: int, huge: PageSize | None) -> Facts:
         del buffer
     scale = GIB / size
     return {"map": min(pair[0] for pair in taken) * scale, "unmap": min(pair[1] for pair in taken) * scale}
+
+
+def small_pages(size: int) -> mmap.mmap:
+    """Allocate memory that the kernel is not to gather into huge pages by itself."""
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # A kernel without such huge pages does not know the word.
+    with suppress(OSError):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory
 
 
 def summary(found: dict[str, Facts], guest: float) -> list[str]:
@@ -210,13 +219,10 @@ def text(report: dict[str, object]) -> str:
 
 
 def how_to_bind(address: str) -> str:
-    """Say how to get there."""
-    path = f"/sys/bus/pci/devices/{address}"
-    there = os.path.exists(path) and LiveSource().listdir("sys/bus/pci/drivers")
-    module = "" if there and "vfio-pci" in there else "modprobe vfio-pci; "
+    """Say how to get there, and back."""
     return (
-        f"To measure it: {module}echo vfio-pci > {path}/driver_override; "
-        f"echo {address} > {path}/driver/unbind; echo {address} > /sys/bus/pci/drivers_probe"
+        f"To measure it: sudo vfiokit bind {address}, and afterwards: sudo vfiokit restore {address}; "
+        f"what else would move and what stands against it, vfiokit plan bind {address} says"
     )
 
 

@@ -14,7 +14,7 @@ from .topology import Function, Slot, Topology, single
 INSIDE = Path(__file__).parent / "inside"
 DISK = 128 << 20
 SHARED = ("subsys=subsystem", "sriov_max_vfs=1", "sriov_vq_flexible=4", "sriov_vi_flexible=2")
-MODULES = ("vfio_edu", "vfio_raw", "vfio_nvme", "vfio_config", "vfio_slot")
+MODULES = ("vfio_edu", "vfio_raw", "vfio_nvme", "vfio_config", "vfio_slot", "vfio_readiness")
 
 pytestmark = pytest.mark.vm
 

@@ -14,7 +14,8 @@ from vfiokit.address import AddressRange
 from vfiokit.errors import UsageError, VfioError
 from vfiokit.sysfs.source import Source
 from vfiokit.vfio import forks
-from vfiokit.vfio.errors import Busy, Closed, InUse, NoNode, NotPermitted
+from vfiokit.vfio.errors import AlreadyMapped, Busy, Closed, InUse, NoNode, NotPermitted
+from vfiokit.vfio.memlock import memlock
 from vfiokit.vfio.place import Place, holders
 from vfiokit.vfio.system import System, close_quietly, default_system
 
@@ -57,6 +58,9 @@ class AddressSpace(ABC):
 
     name: str
     """``container`` or ``iommufd``."""
+
+    _pin_hint: str
+    """What to look at where the kernel cannot pin the memory."""
 
     _devices: Mapping[int, object]
 
@@ -119,6 +123,20 @@ class AddressSpace(ABC):
     @abstractmethod
     def _release(self) -> None:
         """Let go of whatever is left but the space's own descriptor."""
+
+    def _explain_map(self, error: VfioError, size: int, iova: int) -> VfioError:
+        """Say why a mapping was refused, for the reasons that both back ends have."""
+        if error.errno == errno.ENOMEM:
+            return memlock(self.source).error(size, f"IOVA {iova:#x}", error.errno)
+        reasons: dict[int | None, tuple[type[VfioError], str, str]] = {
+            errno.EEXIST: (AlreadyMapped, "part of the range is mapped", ""),
+            errno.EFAULT: (VfioError, "the memory cannot be pinned", self._pin_hint),
+        }
+        if error.errno not in reasons:
+            return error
+        kind, reason, hint = reasons[error.errno]
+        subject = f"for IOVA {iova:#x}"
+        return kind(reason, operation=error.operation, subject=subject, errno=error.errno, hint=hint)
 
     def close(self) -> None:
         """Unmap all memory and close; a second time is nothing.

@@ -11,7 +11,6 @@ from vfiokit.sysfs.source import Source
 from vfiokit.vfio.backend import AddressSpace, Limits
 from vfiokit.vfio.dma import Dma
 from vfiokit.vfio.errors import (
-    AlreadyMapped,
     Busy,
     CallNotSupported,
     NoInterruptRemapping,
@@ -39,6 +38,7 @@ class Container(AddressSpace):
     """
 
     name = "container"
+    _pin_hint = "is all of the memory there, and writable if the device is to write it?"
 
     def __init__(self, system: System, source: Source) -> None:
         super().__init__(system, source, "/dev/vfio/vfio")
@@ -241,22 +241,15 @@ class Container(AddressSpace):
             steps.callback(self.dma.close)
 
     def _explain_map(self, error: VfioError, size: int, iova: int) -> VfioError:
-        details = {"operation": error.operation, "subject": f"for IOVA {iova:#x}", "errno": error.errno}
-        if error.errno == errno.EEXIST:
-            return AlreadyMapped("part of the range is mapped", **details)  # type: ignore[arg-type]
-        if error.errno == errno.ENOMEM:
-            return memlock(self.source).error(size, f"IOVA {iova:#x}", error.errno)
         if error.errno == errno.ENOSPC:
-            limit = _parameter(self.source)
             return TooManyMappings(
-                f"the container has all of its {limit} mappings",
+                f"the container has all of its {_parameter(self.source)} mappings",
+                operation=error.operation,
+                subject=f"for IOVA {iova:#x}",
+                errno=error.errno,
                 hint="map larger pieces, or raise dma_entry_limit of vfio_iommu_type1",
-                **details,  # type: ignore[arg-type]
             )
-        if error.errno == errno.EFAULT:
-            hint = "is all of the memory there, and writable if the device is to write it?"
-            return VfioError("the memory cannot be pinned", hint=hint, **details)  # type: ignore[arg-type]
-        return error
+        return super()._explain_map(error, size, iova)
 
 
 def _check_noiommu(place: Place, asked: bool) -> None:

@@ -12,7 +12,6 @@ from vfiokit.vfio.backend import AddressSpace, Limits, busy, open_node
 from vfiokit.vfio.container import _check_noiommu
 from vfiokit.vfio.dma import Dma
 from vfiokit.vfio.errors import (
-    AlreadyMapped,
     CallNotSupported,
     DeviceGone,
     NoInterruptRemapping,
@@ -20,7 +19,6 @@ from vfiokit.vfio.errors import (
     NotPermitted,
 )
 from vfiokit.vfio.group import not_viable, token_needed
-from vfiokit.vfio.memlock import memlock
 from vfiokit.vfio.place import Place, group_nodes, holders, members, reserved_ranges
 from vfiokit.vfio.replies import iova_ranges
 from vfiokit.vfio.system import System, close_quietly
@@ -38,6 +36,7 @@ class Iommufd(AddressSpace):
     """
 
     name = "iommufd"
+    _pin_hint = "is all of it there, and writable if it must be? a BAR needs a dma-buf here"
 
     def __init__(self, system: System, source: Source) -> None:
         super().__init__(system, source, "/dev/iommu")
@@ -212,17 +211,6 @@ class Iommufd(AddressSpace):
             return DeviceGone("the device is gone", **details)  # type: ignore[arg-type]
         if error.errno == errno.ENOTTY:
             return _lacks(error, "the kernel has no iommufd for devices")
-        return error
-
-    def _explain_map(self, error: VfioError, size: int, iova: int) -> VfioError:
-        details = {"operation": error.operation, "subject": f"for IOVA {iova:#x}", "errno": error.errno}
-        if error.errno == errno.EEXIST:
-            return AlreadyMapped("part of the range is mapped", **details)  # type: ignore[arg-type]
-        if error.errno == errno.ENOMEM:
-            return memlock(self.source).error(size, f"IOVA {iova:#x}", error.errno)
-        if error.errno == errno.EFAULT:
-            hint = "is all of it there, and writable if it must be? a BAR needs a dma-buf here"
-            return VfioError("the memory cannot be pinned", hint=hint, **details)  # type: ignore[arg-type]
         return error
 
     def _explain_map_file(self, error: VfioError, file: int, size: int, iova: int) -> VfioError:

@@ -7,9 +7,11 @@ import vfio_edu
 import vfio_lab
 import vfio_nvme
 import vfio_raw
+import vfio_readiness
 import vfio_slot
 
-CHECKS = [*vfio_edu.CHECKS, *vfio_raw.CHECKS, *vfio_nvme.CHECKS, *vfio_config.CHECKS, *vfio_slot.CHECKS]
+MODULES = (vfio_edu, vfio_raw, vfio_nvme, vfio_config, vfio_slot, vfio_readiness)
+CHECKS = [check for module in MODULES for check in module.CHECKS]
 
 if __name__ == "__main__":
     only = sys.argv[1:]
