@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import vfio_lab
-from vfio_lab import address, bind, example
+from vfio_lab import NEWEST, address, bind, example
 
 from vfiokit.cli import main
 from vfiokit.pci.config import ConfigSpace
@@ -140,7 +140,8 @@ def a_virtual_function_gets_what_it_lacks(backend: str) -> None:
         try:
             virtual = os.path.basename(os.readlink(path / "virtfn0"))
             bind(virtual)
-            given = token if backend == "container" else None
+            # Of those in the lab, only the newest kernel asks at the device's own node.
+            given = token if backend == "container" or NEWEST else None
             with Device.open(virtual, backend=backend, token=given) as device:
                 changed = compare(device)
             expected = {"VendorID.VendorID", "DeviceID.DeviceID", "BAR0.Type", "BAR3.Type"}

@@ -70,9 +70,12 @@ Error = TypeVar("Error", bound=BaseException)
 def refused(kind: type[Error], action: Callable[..., object], *arguments: Any, **options: Any) -> Error:
     """Call what must be refused, and return the error."""
     try:
-        action(*arguments, **options)
+        opened = action(*arguments, **options)
     except kind as error:
         return error
+    # What was opened against expectation would hold up every check that follows.
+    if hasattr(opened, "close"):
+        opened.close()
     raise AssertionError(f"no {kind.__name__}")
 
 
