@@ -19,6 +19,7 @@ from contextlib import suppress
 from functools import partial
 
 from vfiokit.address import PageSize
+from vfiokit.bits import align_up
 from vfiokit.errors import VfiokitError
 from vfiokit.vfio import Device
 from vfiokit.vfio.errors import NoSuchInterrupt, NotBound, ResetNotSupported
@@ -146,6 +147,7 @@ def mapping(device: Device, size: int) -> dict[str, object]:
 def one_mapping(device: Device, size: int, huge: PageSize | None) -> Facts:
     """Allocate, map and unmap, twice: the first has the kernel find the memory, too."""
     taken = []
+    size = align_up(size, huge or PageSize.SIZE_4K)
     for _ in range(2):
         started = time.perf_counter()
         buffer = device.dma.map(size, huge=huge) if huge else device.dma.map(small_pages(size))

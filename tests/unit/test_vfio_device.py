@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import mmap
 import os
 import select
 import warnings
@@ -564,6 +565,15 @@ class TestDma:
             # Unmapped, it is the caller's again with the last view of it.
             buffer.view.release()
             memory.close()
+
+    def test_a_kernel_without_transparent_huge_pages_gives_small_ones(
+        self, backend: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mmap, "MADV_HUGEPAGE", 9999)
+        with pytest.raises(OSError, match="Invalid argument"):
+            mmap.mmap(-1, 4096).madvise(mmap.MADV_HUGEPAGE)
+        with start(FakeKernel(FakeEdu(ADDRESS)), backend) as device, device.dma.map(4 << 20) as buffer:
+            assert bytes(buffer.view[-4:]) == bytes(4)
 
     def test_forgetting_a_buffer_does_not_unmap_it(self, backend: str) -> None:
         fake = FakeEdu()

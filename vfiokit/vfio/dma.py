@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vfiokit._native import ffi
@@ -270,8 +271,10 @@ def _allocate(size: int, huge: PageSize | None) -> _Memory:
         hint = f"raise vm.nr_hugepages for pages of {huge.value} bytes" if huge else ""
         raise VfioError.from_os(error, operation="allocate", subject=f"{size} bytes", hint=hint) from error
     if not huge and size >= PageSize.SIZE_2M:
-        # Huge pages are pinned and mapped tens of times faster than small ones.
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        # Huge pages are pinned and mapped tens of times faster than small ones. A kernel that was built
+        # without huge pages of its own choice refuses the word, and does as well.
+        with suppress(OSError):
+            memory.madvise(mmap.MADV_HUGEPAGE)
     # Huge pages of the pool cannot be wiped, only left out of the child.
     memory.madvise(mmap.MADV_DONTFORK if huge else _MADV_WIPEONFORK)
     return _Memory(memory, writable=True, owned=memory)
