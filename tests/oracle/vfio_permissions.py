@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.vm.kernel import SOURCE, Unavailable, cache_directory
+from tests.vm.kernel import cache_directory, installed_source
 
 __all__ = ["Permissions", "Tables", "tables"]
 
@@ -75,17 +76,21 @@ def tables() -> Tables:
 
 def _sources() -> list[str]:
     """Return both files, unpacked once for each archive: it takes 20 seconds."""
-    if not SOURCE.exists():
-        raise Unavailable(f"no {SOURCE}: run tools/install-test-deps")
-    archive = SOURCE.stat()
-    kept = cache_directory() / "source" / f"{archive.st_size}-{int(archive.st_mtime)}"
+    source = installed_source()
+    kept = cache_directory() / "vfio-pci" / source.version
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=kept.parent))
         names = [f"{_TREE}/{name}" for name in _FILES]
-        command = ["tar", "-xf", str(SOURCE), "-C", str(fresh), "--strip-components=1", *names]
+        command = ["tar", "-xf", str(source.archive), "-C", str(fresh), "--strip-components=1", *names]
         subprocess.run([*command, "--occurrence=1"], check=True)
-        os.rename(fresh, kept)
+        try:
+            os.rename(fresh, kept)
+        except OSError:
+            # Another worker was faster.
+            shutil.rmtree(fresh)
+            if not kept.exists():
+                raise
     return [(kept / name).read_text() for name in _FILES]
 
 
