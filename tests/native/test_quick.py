@@ -4,6 +4,7 @@ The kernel is stood in for by a library that is loaded before the C library: its
 and turns every bit of the structure over, or refuses.
 """
 
+import errno
 import json
 import os
 import re
@@ -140,6 +141,31 @@ class Wrong:
         return None  # type: ignore[misc]
 
 
+class Index:
+    """An integer by __index__ alone, as NumPy's are: cffi takes them."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+class TestIndexable:
+    def test_a_member_may_be_anything_with_an_index(self) -> None:
+        waiting = {}
+
+        class Waiting(Wrong):
+            def _refused(self, name: str, fd: int, errno: int) -> NoReturn:
+                waiting[name] = errno
+                raise OSError(errno, name)
+
+        for codes in (b"I", b"Q", b"i", b"q"):
+            with pytest.raises(OSError, match="indexed"):
+                quick.tell(Waiting((0, codes)), f"indexed {codes!r}", Index(-1), Index(7))  # type: ignore[arg-type]
+        assert set(waiting.values()) == {errno.EBADF}
+
+
 class TestWrongUse:
     @pytest.mark.parametrize(
         ("shape", "members", "error"),
@@ -177,6 +203,12 @@ class TestWrongUse:
     def test_no_index(self) -> None:
         with pytest.raises(TypeError):
             quick.ask(Wrong(), "no index", "0", -1)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("fd", [1 << 31, 1 << 32, -(1 << 31) - 1, 1 << 64])
+    def test_a_descriptor_is_not_cut_to_its_low_bits(self, fd: int) -> None:
+        for use in (lambda: quick.tell(Wrong(), "cut", fd), lambda: quick.ask(Wrong(), "cut", 0, fd)):
+            with pytest.raises(OverflowError, match="does not fit in 32 bits"):
+                use()
 
     def test_no_descriptor(self) -> None:
         with pytest.raises(TypeError):

@@ -1,6 +1,6 @@
 /*
  * The two things that are done so often that cffi's own cost would be most of it: an access to device memory, and an
- * ioctl whose structure is numbers. Everything else goes through cffi; docs/explanation/design.md has the figures.
+ * ioctl whose structure is numbers. Everything else goes through cffi; docs/explanation/vfio.md says why.
  */
 #include <Python.h>
 
@@ -22,22 +22,25 @@ struct accessors {
 
 enum { FAILED = -1, TAKEN = 0, REFUSED = 1 };
 
-/* The subclass says what is wrong: it raises. */
-static PyObject *refuse(PyObject *self, PyObject *offset, int width, PyObject *value)
+/* A method that says what is wrong has to raise; this lets the exception through, or makes one of its answer. */
+static PyObject *must_raise(PyObject *answer, const char *method)
 {
-	PyObject *answer = PyObject_CallMethod(self, "_refuse", "OiO", offset, width, value ? value : Py_None);
-
 	if (answer) {
 		Py_DECREF(answer);
-		PyErr_SetString(PyExc_SystemError, "_refuse() returned");
+		PyErr_Format(PyExc_SystemError, "%s() returned", method);
 	}
 	return NULL;
 }
 
-static int take_offset(PyObject *object, int64_t *offset)
+static PyObject *refuse(PyObject *self, PyObject *offset, int width, PyObject *value)
 {
-	*offset = PyLong_AsLongLong(object);
-	if (*offset != -1 || !PyErr_Occurred())
+	return must_raise(PyObject_CallMethod(self, "_refuse", "OiO", offset, width, value ? value : Py_None), "_refuse");
+}
+
+static int take_signed(PyObject *object, int64_t *number)
+{
+	*number = PyLong_AsLongLong(object);
+	if (*number != -1 || !PyErr_Occurred())
 		return TAKEN;
 	if (!PyErr_ExceptionMatches(PyExc_OverflowError))
 		return FAILED;
@@ -45,7 +48,8 @@ static int take_offset(PyObject *object, int64_t *offset)
 	return REFUSED;
 }
 
-static int take_value(PyObject *object, int bits, uint64_t *value)
+/* Whatever is an integer by __index__ will do; REFUSED is one that needs more bits, or a sign. */
+static int take_unsigned(PyObject *object, int bits, uint64_t *value)
 {
 	PyObject *number = PyNumber_Index(object);
 
@@ -66,7 +70,7 @@ static int take_value(PyObject *object, int bits, uint64_t *value)
 	static PyObject *read##bits(PyObject *self, PyObject *at)                                             \
 	{                                                                                                     \
 		int64_t offset;                                                                               \
-		int taken = take_offset(at, &offset);                                                         \
+		int taken = take_signed(at, &offset);                                                         \
                                                                                                               \
 		if (taken == FAILED)                                                                          \
 			return NULL;                                                                          \
@@ -82,8 +86,8 @@ static int take_value(PyObject *object, int bits, uint64_t *value)
                                                                                                               \
 		if (count != 2)                                                                               \
 			return PyErr_Format(PyExc_TypeError, "2 arguments are due, not %zd", count);          \
-		at = take_offset(words[0], &offset);                                                          \
-		what = at == FAILED ? FAILED : take_value(words[1], bits, &value);                            \
+		at = take_signed(words[0], &offset);                                                          \
+		what = at == FAILED ? FAILED : take_unsigned(words[1], bits, &value);                            \
 		if (what == FAILED)                                                                           \
 			return NULL;                                                                          \
 		if (at == REFUSED || what == REFUSED || !WINDOW(self)->writable ||                            \
@@ -188,25 +192,23 @@ static int read_code(char code, struct member *member)
 
 static int store(uint8_t *raw, const struct member *member, PyObject *object)
 {
-	int bits = 8 * member->width;
+	int bits = 8 * member->width, taken;
 	uint64_t value;
-	int fits;
 
 	if (member->is_signed) {
-		int64_t number = PyLong_AsLongLong(object);
+		int64_t number;
 
-		fits = bits == 64 || (number >= -(INT64_C(1) << (bits - 1)) && number < INT64_C(1) << (bits - 1));
+		taken = take_signed(object, &number);
+		if (bits < 64 && (number < -(INT64_C(1) << (bits - 1)) || number >= INT64_C(1) << (bits - 1)))
+			taken = taken == FAILED ? FAILED : REFUSED;
 		value = (uint64_t)number;
 	} else {
-		value = PyLong_AsUnsignedLongLong(object);
-		fits = bits == 64 || !(value >> bits);
+		taken = take_unsigned(object, bits, &value);
 	}
-	if (value == UINT64_MAX && PyErr_Occurred())
-		return -1;
-	if (!fits) {
+	if (taken == REFUSED)
 		PyErr_Format(PyExc_OverflowError, "%R does not fit in %d bits", object, bits);
+	if (taken != TAKEN)
 		return -1;
-	}
 	/* The structures are the machine's own: low bytes first on a little endian one, last on a big endian one. */
 	switch (member->width) {
 	case 1: *(uint8_t *)(raw + member->offset) = value; break;
@@ -283,16 +285,9 @@ static PyObject *shape_of(PyObject *module, PyObject *calls, PyObject *name)
 	return shape;
 }
 
-/* The caller says what the refusal means: it raises. */
 static PyObject *refused(PyObject *calls, PyObject *name, PyObject *fd, int error)
 {
-	PyObject *answer = PyObject_CallMethod(calls, "_refused", "OOi", name, fd, error);
-
-	if (answer) {
-		Py_DECREF(answer);
-		PyErr_SetString(PyExc_SystemError, "_refused() returned");
-	}
-	return NULL;
+	return must_raise(PyObject_CallMethod(calls, "_refused", "OOi", name, fd, error), "_refused");
 }
 
 /*
@@ -302,6 +297,7 @@ static PyObject *refused(PyObject *calls, PyObject *name, PyObject *fd, int erro
 static int make(PyObject *module, PyObject *calls, PyObject *name, PyObject *const *words, Py_ssize_t count,
 		struct member *members, uint8_t *raw)
 {
+	static const struct member descriptor = {0, sizeof(int), 1};
 	PyObject *shape = shape_of(module, calls, name);
 	unsigned long request;
 	int fd, number, answer, error;
@@ -309,8 +305,7 @@ static int make(PyObject *module, PyObject *calls, PyObject *name, PyObject *con
 	if (!shape)
 		return -1;
 	request = PyLong_AsUnsignedLong(PyTuple_GetItem(shape, 0));
-	fd = (int)PyLong_AsLong(words[0]);
-	if (PyErr_Occurred())
+	if (PyErr_Occurred() || store((uint8_t *)&fd, &descriptor, words[0]) < 0)
 		return -1;
 	number = lay_out(PyTuple_GetItem(shape, 1), members);
 	if (number < 0)

@@ -78,7 +78,7 @@ class BaseCalls:
 
     def _exchange_object(self, name: str, fd: int, *members: int) -> tuple[int, ...]:
         """Make a call with a structure of numbers, given from the first; return them as it left them."""
-        argument = ffi.new(f"struct {BY_NAME[name].struct} *", members)
+        argument = ffi.new(_layout(BY_NAME[name].struct)[0], members)
         self._do(name, fd, argument)
         return tuple(int(getattr(argument, member)) for member, _ in _members(name))
 
