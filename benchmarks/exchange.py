@@ -46,9 +46,8 @@ def main() -> None:
         file.write(bytes(4096))
         file.flush()
         fd = file.fileno()
-        theirs = min(
-            peer.ask(peer.build(directory), "fiemap", fd, number // 10, fds=[fd])[0] for _ in range(20)
-        )
+        program = peer.build(directory)
+        theirs = min(peer.ask(program, "fiemap", fd, number // 10, fds=[fd])[0] for _ in range(20))
         calls = FileCalls(LiveSystem())
         memory = bytearray(struct.pack("=2Q4I", 0, _EVERYTHING, 0, 0, 0, 0))
         libc = ctypes.CDLL(None, use_errno=True)

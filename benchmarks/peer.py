@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -29,6 +31,15 @@ def ask(program: Path, *words: object, fds: Iterable[int] = ()) -> list[float]:
     command = [str(program), *map(str, words)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, pass_fds=tuple(fds)).stdout
     return [float(word) for word in said.split()]
+
+
+def small_pages(size: int) -> mmap.mmap:
+    """Allocate memory that the kernel is not to gather into huge pages by itself."""
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    # A kernel without such huge pages does not know the word.
+    with suppress(OSError):
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return memory
 
 
 def nanoseconds(action: Callable[[], object], number: int, rounds: int = 20) -> float:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import mmap
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
+
+import peer
 
 from vfiokit.address import PageSize
 from vfiokit.bits import align_up
@@ -150,7 +150,7 @@ def one_mapping(device: Device, size: int, huge: PageSize | None) -> Facts:
     size = align_up(size, huge or PageSize.SIZE_4K)
     for _ in range(2):
         started = time.perf_counter()
-        buffer = device.dma.map(size, huge=huge) if huge else device.dma.map(small_pages(size))
+        buffer = device.dma.map(size, huge=huge) if huge else device.dma.map(peer.small_pages(size))
         middle = time.perf_counter()
         buffer.close()
         taken.append((middle - started, time.perf_counter() - middle))
@@ -158,15 +158,6 @@ def one_mapping(device: Device, size: int, huge: PageSize | None) -> Facts:
         del buffer
     scale = GIB / size
     return {"map": min(pair[0] for pair in taken) * scale, "unmap": min(pair[1] for pair in taken) * scale}
-
-
-def small_pages(size: int) -> mmap.mmap:
-    """Allocate memory that the kernel is not to gather into huge pages by itself."""
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    # A kernel without such huge pages does not know the word.
-    with suppress(OSError):
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    return memory
 
 
 def summary(found: dict[str, Facts], guest: float) -> list[str]:

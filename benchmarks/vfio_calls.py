@@ -17,7 +17,7 @@ import select
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from subprocess import CalledProcessError
@@ -175,14 +175,9 @@ def map_unmap(device: Device, size: int, page: PageSize) -> tuple[float, float]:
 @contextmanager
 def peer_memory(size: int, page: PageSize) -> Iterator[int]:
     """Give the address of memory like the C program's: private, there already, in pages of one size."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-    if page is not PageSize.SIZE_4K:
-        flags |= MAP_HUGETLB | (page.value.bit_length() - 1) << MAP_HUGE_SHIFT
-    with mmap.mmap(-1, size, flags) as memory:
-        if page is PageSize.SIZE_4K:
-            # A kernel without huge pages of its own choice does not know the word.
-            with suppress(OSError):
-                memory.madvise(mmap.MADV_NOHUGEPAGE)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB | (page.bit_length() - 1) << MAP_HUGE_SHIFT
+    small = page is PageSize.SIZE_4K
+    with peer.small_pages(size) if small else mmap.mmap(-1, size, flags) as memory:
         first = ctypes.c_char.from_buffer(memory)
         ctypes.memset(ctypes.addressof(first), 1, size)
         yield ctypes.addressof(first)

@@ -51,12 +51,14 @@ static int take_signed(PyObject *object, int64_t *number)
 /* Whatever is an integer by __index__ will do; REFUSED is one that needs more bits, or a sign. */
 static int take_unsigned(PyObject *object, int bits, uint64_t *value)
 {
-	PyObject *number = PyNumber_Index(object);
+	if (!PyLong_Check(object)) {
+		PyObject *number = PyNumber_Index(object);
+		int taken = number ? take_unsigned(number, bits, value) : FAILED;
 
-	if (!number)
-		return FAILED;
-	*value = PyLong_AsUnsignedLongLong(number);
-	Py_DECREF(number);
+		Py_XDECREF(number);
+		return taken;
+	}
+	*value = PyLong_AsUnsignedLongLong(object);
 	if (*value == UINT64_MAX && PyErr_Occurred()) {
 		if (!PyErr_ExceptionMatches(PyExc_OverflowError))
 			return FAILED;

@@ -298,7 +298,7 @@ def _through_vfio(one: _Function) -> ConfigSpace:
     from vfiokit.pci.vfio_view import as_shown, check_taken
 
     check_taken(one.space, one.name)
-    return one.files.through_vfio() if one.files else as_shown(one.space)
+    return one.files.through_vfio(one.space) if one.files else as_shown(one.space)
 
 
 def _opened(ctx: click.Context, one: _Function) -> tuple[ConfigSpace, ConfigSpace]:

@@ -93,13 +93,14 @@ class FunctionFiles:
             )
         return VirtualFunction(int(match[1], 16), int(match[2], 16))
 
-    def through_vfio(self) -> ConfigSpace:
-        """Return the config space that vfio-pci would show of it, from the bytes that are read now.
+    def through_vfio(self, space: ConfigSpace) -> ConfigSpace:
+        """Return what vfio-pci would show of its config space.
 
+        :param space: what :meth:`config` gave; nothing of it is read again.
         :raises CannotTell: if it cannot be read.
         :raises UsageError: for a bridge.
         """
-        return as_shown(self.config(), virtual=self.virtual(), resources=self.resources())
+        return as_shown(space, virtual=self.virtual(), resources=self.resources())
 
     def _read_at(self, offset: int, size: int) -> bytes:
         try:

@@ -6,14 +6,12 @@ what the same write does without VFIO.
 
 import contextlib
 import io
-import os
 import sys
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import vfio_lab
-from vfio_lab import NEWEST, address, bind, example
+from vfio_lab import NEWEST, address, bind, example, virtual_function
 
 from vfiokit.cli import main
 from vfiokit.pci.config import ConfigSpace
@@ -96,7 +94,7 @@ def compare(device: Device) -> set[str]:
     """Return the names of the fields that are not as in sysfs."""
     shown = device.config.read(0, device.config.size)
     files = FunctionFiles(LiveSource(), device.address)
-    foretold = files.through_vfio()
+    foretold = files.through_vfio(files.config())
     theirs = foretold.read(0, device.config.size)
     assert shown == theirs, [hex(at) for at in range(len(shown)) if shown[at] != theirs[at]]
     hardware = ConfigSpace((DEVICES / str(device.address) / "config").read_bytes(), first=foretold.first)
@@ -132,22 +130,13 @@ def one_behind_two_of_a_kind_is_not_hidden(backend: str) -> None:
 
 
 def a_virtual_function_gets_what_it_lacks(backend: str) -> None:
-    token = str(uuid.uuid4())
-    path = DEVICES / address("network")
-    with Device.open(address("network"), backend=backend) as physical:
-        physical.features.set_vf_token(token)
-        (path / "sriov_numvfs").write_text("1")
-        try:
-            virtual = os.path.basename(os.readlink(path / "virtfn0"))
-            bind(virtual)
-            # Of those in the lab, only the newest kernel asks at the device's own node.
-            given = token if backend == "container" or NEWEST else None
-            with Device.open(virtual, backend=backend, token=given) as device:
-                changed = compare(device)
-            expected = {"VendorID.VendorID", "DeviceID.DeviceID", "BAR0.Type", "BAR3.Type"}
-            assert {f"Header.{name}" for name in expected} <= changed, changed
-        finally:
-            (path / "sriov_numvfs").write_text("0")
+    with virtual_function(backend) as (virtual, token):
+        # Of those in the lab, only the newest kernel asks at the device's own node.
+        given = token if backend == "container" or NEWEST else None
+        with Device.open(virtual, backend=backend, token=given) as device:
+            changed = compare(device)
+        expected = {"VendorID.VendorID", "DeviceID.DeviceID", "BAR0.Type", "BAR3.Type"}
+        assert {f"Header.{name}" for name in expected} <= changed, changed
 
 
 def writes_go_where_the_rows_say(backend: str) -> None:

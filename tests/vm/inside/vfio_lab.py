@@ -1,5 +1,6 @@
 """What the checks of VFIO in a guest share: binding, running them, and writing down how each ended."""
 
+import contextlib
 import ctypes
 import importlib.util
 import json
@@ -7,7 +8,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -16,7 +18,10 @@ sys.path.insert(0, os.path.dirname(__file__))
 
 import observe
 
+from vfiokit.vfio import Device
+
 ROOT = Path(__file__).resolve().parents[3]
+DEVICES = Path("/sys/bus/pci/devices")
 BACKENDS = ("container", "iommufd")
 NEWEST = os.environ.get("VFIOKIT_LAB_KERNEL") == "newest"
 """Whether the host says that this is the newest kernel, with all that the small one has not."""
@@ -38,6 +43,21 @@ def bind(*functions: str, driver: str = "vfio-pci") -> None:
 def address(name: str) -> str:
     """Return the address the guest gave to a function of the topology."""
     return observe.places().get(name, name)
+
+
+@contextlib.contextmanager
+def virtual_function(backend: str) -> Iterator[tuple[str, str]]:
+    """Give the network card a virtual function, bound to VFIO, and yield its address and its token."""
+    token, count = str(uuid.uuid4()), DEVICES / address("network") / "sriov_numvfs"
+    with Device.open(address("network"), backend=backend) as physical:
+        physical.features.set_vf_token(token)
+        count.write_text("1")
+        try:
+            virtual = os.path.basename(os.readlink(count.parent / "virtfn0"))
+            bind(virtual)
+            yield virtual, token
+        finally:
+            count.write_text("0")
 
 
 def example(name: str) -> ModuleType:

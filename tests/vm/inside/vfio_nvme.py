@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import vfio_lab
-from vfio_lab import NEWEST, address, bind, example, refused
+from vfio_lab import NEWEST, address, bind, example, refused, virtual_function
 
 from vfiokit.vfio import Device
 from vfiokit.vfio.errors import CallNotSupported, TokenNeeded
@@ -115,30 +115,21 @@ def a_reset_is_as_after_power_on(backend: str) -> None:
 
 
 def a_virtual_function_wants_its_token(backend: str) -> None:
-    token = str(uuid.uuid4())
-    path = Path("/sys/bus/pci/devices") / address("network")
-    with Device.open(address("network"), backend=backend) as physical:
-        physical.features.set_vf_token(token)
-        (path / "sriov_numvfs").write_text("1")
-        try:
-            virtual = os.path.basename(os.readlink(path / "virtfn0"))
-            bind(virtual)
-            if backend == "iommufd" and not NEWEST:
-                # Before Linux 6.17 the kernel neither asks for a token at the bind nor takes one.
-                refused(CallNotSupported, Device.open, virtual, backend=backend, token=token)
-                Device.open(virtual, backend=backend).close()
-                with Device.open(virtual, token=token) as device:
-                    assert device.backend == "container"
-                refused(TokenNeeded, Device.open, virtual, token=str(uuid.uuid4()))
-            else:
-                for wrong in (None, str(uuid.uuid4())):
-                    refused(TokenNeeded, Device.open, virtual, backend=backend, token=wrong)
-                with Device.open(virtual, backend=backend, token=token) as device:
-                    assert device.config.size == 4096
-                    assert [region.index for region in device.regions if region.index < 6] == [0, 3]
-                    device.irqs.msix[0].eventfd()
-        finally:
-            (path / "sriov_numvfs").write_text("0")
+    with virtual_function(backend) as (virtual, token):
+        if backend == "iommufd" and not NEWEST:
+            # Before Linux 6.17 the kernel neither asks for a token at the bind nor takes one.
+            refused(CallNotSupported, Device.open, virtual, backend=backend, token=token)
+            Device.open(virtual, backend=backend).close()
+            with Device.open(virtual, token=token) as device:
+                assert device.backend == "container"
+            refused(TokenNeeded, Device.open, virtual, token=str(uuid.uuid4()))
+        else:
+            for wrong in (None, str(uuid.uuid4())):
+                refused(TokenNeeded, Device.open, virtual, backend=backend, token=wrong)
+            with Device.open(virtual, backend=backend, token=token) as device:
+                assert device.config.size == 4096
+                assert [region.index for region in device.regions if region.index < 6] == [0, 3]
+                device.irqs.msix[0].eventfd()
 
 
 CHECKS = [
